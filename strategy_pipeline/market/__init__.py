@@ -1,0 +1,1 @@
+"""The exchange itself: sessions and their hours, symbols and contracts, timeframes. No data, no input or output."""

@@ -1,0 +1,181 @@
+"""Files: the low-level reading and writing that everything else goes through.
+
+Writes are atomic (temporary name in the same folder, then rename); a full disk or a missing permission becomes a
+StorageError with a sentence. What the bytes mean is not known here.
+"""
+
+import contextlib
+import csv
+import gzip
+import hashlib
+import io
+import os
+import socket
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+
+from strategy_pipeline.errors import DamagedFileError, StorageError
+
+_HASH_BLOCK = 1 << 20
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def sweep_temporaries(path: Path) -> None:
+    """Removes what killed writers of `path` on this host left behind; files of running processes stay."""
+    prefix, suffix = f".{path.name}.{socket.gethostname()}.", ".tmp"
+    for leftover in path.parent.glob(f"{prefix}*{suffix}"):
+        pid = leftover.name.removeprefix(prefix).removesuffix(suffix)
+        if pid.isdigit() and int(pid) != os.getpid() and not _is_running(int(pid)):
+            leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Hands out a temporary path beside `path` and renames it into place when the block ends without an error."""
+    temporary = _temporary_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_temporaries(path)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """The sentence for an operating-system error at `path`."""
+    reason = error.strerror or str(error)
+    return StorageError(f"Cannot write {path}: {reason}; make room or set STRATEGY_HOME to a folder you may write to.")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces `path` with `data`, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces `path` with `text` in UTF-8, atomically."""
+    write_bytes(path, text.encode())
+
+
+def create_exclusively(path: Path, data: bytes) -> bool:
+    """Creates `path` with `data` unless it exists; returns whether it was created. No reader ever sees half of it."""
+    temporary = _temporary_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return True
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole content of `path`; raises StorageError with the path when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def read_text(path: Path) -> str:
+    """The whole content of `path` as UTF-8."""
+    return read_bytes(path).decode()
+
+
+def open_to_append(path: Path) -> IO[bytes]:
+    """An open file to continue a partial download with; the caller closes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("ab")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_gzip(path: Path) -> bytes:
+    """The inflated content of a gzip file; raises DamagedFileError when it is truncated, corrupt or not gzip."""
+    data = read_bytes(path)
+    if not data:
+        raise DamagedFileError(f"{path.name} is empty: download it again.")
+    if data[:2] != b"\x1f\x8b":
+        raise DamagedFileError(f"{path.name} is not a gzip file: download it again, or check what wrote it.")
+    try:
+        return gzip.decompress(data)
+    except EOFError:
+        raise DamagedFileError(f"{path.name} is truncated: download it again.") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DamagedFileError(f"{path.name} is damaged ({error}): download it again.") from None
+
+
+def gzip_stored(data: bytes) -> bytes:
+    """`data` as a gzip file of stored blocks without a time stamp: the same bytes whatever deflate library is installed."""
+    blocks, position = [], 0
+    while True:
+        piece = data[position : position + 65_535]
+        position += len(piece)
+        last = position >= len(data)
+        size = len(piece)
+        blocks.append(bytes((int(last),)) + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little") + piece)
+        if last:
+            break
+    header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+    trailer = zlib.crc32(data).to_bytes(4, "little") + (len(data) & 0xFFFFFFFF).to_bytes(4, "little")
+    return header + b"".join(blocks) + trailer
+
+
+def write_csv_gz(path: Path, frame: pl.DataFrame) -> None:
+    """Writes a frame as a gzipped CSV whose bytes depend on the frame alone."""
+    write_bytes(path, gzip_stored(frame.write_csv().encode()))
+
+
+def csv_text(header: list[str], rows: list[list[str]]) -> str:
+    """Rows as RFC 4180 text with CRLF line ends."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def write_parquet(path: Path, frame: pl.DataFrame, *, metadata: Mapping[str, str], row_group_rows: int) -> None:
+    """Replaces `path` with a zstd Parquet file whose bytes depend on the arguments alone."""
+    with atomic_write(path) as temporary:
+        frame.write_parquet(
+            temporary,
+            compression="zstd",
+            compression_level=3,
+            row_group_size=row_group_rows,
+            metadata=dict(sorted(metadata.items())),
+        )
