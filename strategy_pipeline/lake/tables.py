@@ -177,3 +177,144 @@ CORPORATE_ACTIONS = Table(
     ("symbol", "ex_date", "action"),
     "Splits and cash dividends of the watched symbols.",
 )
+
+
+# Words of the backtest tables (backtesting.md sections 2, 3, 7). In the order of the specification.
+DIRECTIONS = ("LONG", "SHORT")
+STYLES = ("scalp", "day", "swing")
+ENTRY_BASES = ("strict", "coarse_next_open")
+PATH_POLICIES = ("pessimistic", "optimistic", "nearest_extreme", "drill_down", "random")
+EXIT_REASONS = (
+    "STOP", "STOP_GAP", "BREAKEVEN", "TRAIL", "TARGET", "TARGET_GAP", "MAX_HOLD", "SESSION_CLOSE", "EXPIRY",
+    "DATA_END", "PREMIUM_TARGET", "PREMIUM_STOP",
+)  # fmt: skip
+DISPOSITIONS = (
+    "taken", "suppressed_open_position", "below_min_score", "no_entry_session_end", "no_next_bar", "no_atr", "halted",
+    "class_mismatch", "gate_rejected",
+)  # fmt: skip
+TIME_WINDOWS = (
+    "opening_drive", "mid_morning", "late_morning", "lunch_chop", "early_afternoon", "afternoon", "power_hour",
+)  # fmt: skip
+MARK_SOURCES = ("nbbo", "print", "model")
+
+
+class BacktestTradesSchema(dy.Schema):
+    """backtesting.md section 7; prices are in the basis of the entry session."""
+
+    run_id = text("Hash of configuration, data and code version", primary_key=True)
+    trade_id = text("Hash of detector, symbol, signal bar, configuration (and leg)", primary_key=True)
+    detector = text("Detector that fired")
+    detector_version = text("Its definition version")
+    symbol = text("Canonical symbol")
+    asset_class = one_of(("INDEX", "EQUITY_ETF", "STOCK"), "Class of the symbol")
+    direction = one_of(DIRECTIONS, "Side of the trade")
+    session = dy.Date(nullable=False, metadata={"doc": "Exchange date of the signal"})
+    signal_bar_end = instant("End of the bar the signal is about")
+    signal_available_at = instant("First moment the signal could be known")
+    score = number("Base score, 0-100", nullable=False, min=0, max=100)
+    entry_at = instant("Start of the execution bar of the entry")
+    entry_ref_price = number("Open of that bar, $", nullable=False, min_exclusive=0)
+    entry_fill_price = number("Reference price made worse by the costs in price, $", nullable=False)
+    entry_basis = one_of(ENTRY_BASES, "Minute bars after the signal was known, or the next bar of its own timeframe")
+    atr = number("ATR14 of the signal timeframe at the signal, $", nullable=False, min_exclusive=0)
+    atr_timeframe = one_of(TIMEFRAMES, "Timeframe of that ATR")
+    stop_initial = number("Stop at entry, $", nullable=False)
+    target_initial = number("Target at entry, $", nullable=False)
+    risk_per_unit = number("Distance from reference price to initial stop, $", nullable=False, min_exclusive=0)
+    exit_at = instant("Start of the exit bar for a gap, its end otherwise")
+    exit_ref_price = number("Price before costs, $", nullable=False, min_exclusive=0)
+    exit_fill_price = number("Reference price made worse by the costs in price, $", nullable=False)
+    exit_reason = one_of(EXIT_REASONS, "Rule that ended the trade")
+    bars_held = dy.Int32(nullable=False, min=1, metadata={"doc": "Signal-timeframe bars, entry bar = 1"})
+    minutes_held = number("Trading minutes from entry to exit", nullable=False, min=0)
+    units = number("Shares or index units", nullable=False, min_exclusive=0)
+    notional_usd = number("Units x reference price, $", nullable=False, min_exclusive=0)
+    size_capped = dy.Bool(nullable=False, metadata={"doc": "The notional limit decided the size"})
+    pnl_gross = number("Before costs, all units, $", nullable=False)
+    cost_slippage = number("Slippage of both sides, $", nullable=False, min=0)
+    cost_spread = number("Half spreads of both sides, $", nullable=False, min=0)
+    cost_impact = number("Market impact of both sides, $", nullable=False, min=0)
+    cost_commission = number("Commission of both sides, $", nullable=False, min=0)
+    pnl_net = number("Gross less costs, $", nullable=False)
+    return_net_pct = number("Net per unit in % of the entry fill", nullable=False)
+    r_gross = number("Gross result in units of initial risk, R", nullable=False)
+    r_net = number("Net result in units of initial risk, R", nullable=False)
+    cost_r = number("Total cost in units of initial risk, R", nullable=False, min=0)
+    mfe_r = number("Best excursion before costs, R", nullable=False, min=0)
+    mae_r = number("Worst excursion before costs, R", nullable=False, max=0)
+    gap_exit = dy.Bool(nullable=False, metadata={"doc": "Filled at an open beyond the stop or the target"})
+    ambiguous = dy.Bool(nullable=False, metadata={"doc": "Stop and target inside one bar of the finest resolution used"})
+    path_policy = one_of(PATH_POLICIES, "Which of the two is taken to come first")
+    r_best = number("Net R had the ambiguous bar gone well", nullable=False)
+    r_worst = number("Net R had the ambiguous bar gone badly", nullable=False)
+    style = one_of(STYLES, "Day trades are flat at the close, swing trades hold overnight")
+    dte = dy.Int32(nullable=True, metadata={"doc": "Days to expiry at entry; null in underlying runs"})
+    dte_bucket = text("Bucket fixed at entry; null in underlying runs", nullable=True)
+    contract_ticker = text("Option contract; null in underlying runs", nullable=True)
+    premium_entry = number("Option premium paid, $/share; null in underlying runs")
+    premium_exit = number("Option premium received, $/share; null in underlying runs")
+    mark_source_entry = one_of(MARK_SOURCES, "Where the entry premium comes from", nullable=True)
+    mark_source_exit = one_of(MARK_SOURCES, "Where the exit premium comes from", nullable=True)
+    option_pnl_usd = number("Option result, $; null in underlying runs")
+    option_return_pct = number("Option result in % of premium; null in underlying runs")
+    regime_at_signal = text("Market regime known at the signal; null when there is none", nullable=True)
+    vix_regime = text("VIX band known at the signal; null when there is none", nullable=True)
+    time_window = one_of(TIME_WINDOWS, "Window of the signal bar's end (detectors.md section 7.1)")
+    label_start = instant("Start of the span the trade's label depends on: the signal bar's end")
+    label_end = instant("End of that span: the exit")
+    fold = dy.Int32(nullable=True, metadata={"doc": "Fold of an evaluation; null outside one"})
+    input_hash = text("Hash of the data used")
+    quality = one_of(QUALITIES, "Worst quality of the entry and exit bars")
+
+    @dy.rule()
+    def net_is_gross_less_costs(cls) -> pl.Expr:
+        costs = pl.sum_horizontal("cost_slippage", "cost_spread", "cost_impact", "cost_commission")
+        return (pl.col("pnl_net") - (pl.col("pnl_gross") - costs)).abs() <= 1e-9
+
+    @dy.rule()
+    def filled_after_it_was_known(cls) -> pl.Expr:
+        known = pl.when(pl.col("entry_basis") == "strict").then("signal_available_at").otherwise("signal_bar_end")
+        return (pl.col("entry_at") >= known) & (pl.col("exit_at") >= pl.col("entry_at"))
+
+    @dy.rule()
+    def worst_is_not_above_best(cls) -> pl.Expr:
+        return pl.col("r_worst") <= pl.col("r_best")
+
+
+BACKTEST_TRADES = Table(
+    "backtest_trades",
+    BacktestTradesSchema,
+    ("detector",),
+    ("detector", "symbol", "entry_at", "trade_id"),
+    "Simulated trades of every detector, with fills, costs, R multiples and the range the bars leave open.",
+)
+
+
+class SignalDispositionsSchema(dy.Schema):
+    """Every detection and what became of it (backtesting.md section 2.8)."""
+
+    run_id = text("Hash of configuration, data and code version", primary_key=True)
+    detector = text("Detector that fired", primary_key=True)
+    symbol = text("Canonical symbol", primary_key=True)
+    direction = one_of(DIRECTIONS, "Side of the signal", primary_key=True)
+    timeframe = one_of(TIMEFRAMES, "Timeframe of the signal bar", primary_key=True)
+    signal_bar_end = instant("End of the signal bar", primary_key=True)
+    signal_available_at = instant("First moment the signal could be known")
+    session = dy.Date(nullable=False, metadata={"doc": "Exchange date of the signal"})
+    score = number("Base score, 0-100; null when it could not be computed")
+    disposition = one_of(DISPOSITIONS, "What became of the signal")
+    reason = text("Gate that refused it; null unless gate_rejected", nullable=True)
+    trade_id = text("First leg of its trade; null unless taken", nullable=True)
+
+    @dy.rule()
+    def trade_exactly_when_taken(cls) -> pl.Expr:
+        return pl.col("trade_id").is_not_null() == (pl.col("disposition") == "taken")
+
+
+SIGNAL_DISPOSITIONS = Table(
+    "signal_dispositions",
+    SignalDispositionsSchema,
+    ("detector",),
+    ("detector", "symbol", "signal_bar_end", "direction"),
+    "Every detection with its disposition; the dispositions of a detector sum to its detections.",
+)
