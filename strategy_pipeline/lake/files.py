@@ -169,13 +169,14 @@ def csv_text(header: list[str], rows: list[list[str]]) -> str:
     return buffer.getvalue()
 
 
-def write_parquet(path: Path, frame: pl.DataFrame, *, metadata: Mapping[str, str], row_group_rows: int) -> None:
-    """Replaces `path` with a zstd Parquet file whose bytes depend on the arguments alone."""
-    with atomic_write(path) as temporary:
-        frame.write_parquet(
-            temporary,
-            compression="zstd",
-            compression_level=3,
-            row_group_size=row_group_rows,
-            metadata=dict(sorted(metadata.items())),
-        )
+def parquet_bytes(frame: pl.DataFrame, *, metadata: Mapping[str, str], row_group_rows: int) -> bytes:
+    """A zstd Parquet file in memory whose bytes depend on the arguments alone."""
+    buffer = io.BytesIO()
+    frame.write_parquet(
+        buffer,
+        compression="zstd",
+        compression_level=3,
+        row_group_size=row_group_rows,
+        metadata=dict(sorted(metadata.items())),
+    )
+    return buffer.getvalue()
