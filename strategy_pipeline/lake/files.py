@@ -6,13 +6,17 @@ StorageError with a sentence. What the bytes mean is not known here.
 
 import contextlib
 import csv
+import fcntl
 import gzip
 import hashlib
 import io
 import os
+import shutil
 import socket
+import stat
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +25,8 @@ import polars as pl
 from strategy_pipeline.errors import DamagedFileError, StorageError
 
 _HASH_BLOCK = 1 << 20
+# A header line longer than this is none.
+_HEADER_LIMIT = 1 << 16
 
 
 def _temporary_name(path: Path) -> Path:
@@ -180,3 +186,105 @@ def parquet_bytes(frame: pl.DataFrame, *, metadata: Mapping[str, str], row_group
         metadata=dict(sorted(metadata.items())),
     )
     return buffer.getvalue()
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """A file's name relative to the folder that was listed (or its own name), its size and when it was last changed."""
+
+    name: str
+    size: int
+    modified_ns: int
+
+
+def stat_of(path: Path) -> FileStat | None:
+    """Size and time of last change of a file, or None when there is no such file; raises StorageError otherwise."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StorageError(f"Cannot look at {path}: {error.strerror or error}.") from error
+    return FileStat(path.name, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def list_files(folder: Path, suffix: str) -> list[FileStat]:
+    """Files below `folder` whose name ends in `suffix`, by relative name; hidden ones and a missing folder give nothing."""
+    found = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.endswith(suffix) and not name.startswith("."):
+                path = Path(where, name)
+                status = stat_of(path)
+                if status is not None:
+                    found.append(FileStat(path.relative_to(folder).as_posix(), status.size, status.modified_ns))
+    return sorted(found, key=lambda one: one.name)
+
+
+def copy_file(source: Path, destination: Path) -> None:
+    """Replaces `destination` with the bytes of `source`, atomically."""
+    with atomic_write(destination) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def keep_beside(path: Path, name: str) -> None:
+    """Gives the file at `path` a second name in its folder, under which it survives its replacement."""
+    try:
+        os.link(path, path.with_name(name))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Renames a finished temporary file over `path`."""
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def remove(path: Path) -> None:
+    """Deletes a file if it is there."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def claim(stream: IO[bytes]) -> bool:
+    """Takes the advisory lock of an open file until it is closed; False when another process holds it."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def csv_header(path: Path) -> list[str]:
+    """Column names in the first line of a gzipped CSV; raises DamagedFileError when there is no such line."""
+    try:
+        with gzip.open(path) as stream:
+            line = stream.readline(_HEADER_LIMIT)
+    except FileNotFoundError:
+        raise StorageError(f"Cannot read {path}: it is not there.") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error, OSError):
+        line = read_gzip(path)[:_HEADER_LIMIT].splitlines()[0]
+    text = line.decode("utf-8-sig", errors="replace").strip()
+    if not text:
+        raise DamagedFileError(f"{path.name} is empty: download it again.")
+    return [name.strip().strip('"') for name in text.split(",")]
+
+
+def read_csv_typed(path: Path, columns: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
+    """The named columns of a gzipped CSV with their types, or None when some value does not fit its type.
+
+    No text is taken for null except an empty field: a ticker NA stays NA. Raises DamagedFileError when the gzip stream is
+    not whole.
+    """
+    try:
+        return pl.read_csv(path, columns=list(columns), schema_overrides=dict(columns)).select(list(columns))
+    except (pl.exceptions.PolarsError, OSError):
+        read_gzip(path)
+        return None
