@@ -16,6 +16,7 @@ import socket
 import stat
 import zlib
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -78,6 +79,27 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replaces `path` with `data`, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
+
+
+def holds(path: Path, data: bytes) -> bool:
+    """Whether `path` is a file with exactly the content `data`."""
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def publish_bytes(path: Path, data: bytes, published_at: datetime) -> bool:
+    """Puts `data` at `path` with `published_at` as its modification time, unless it is there; returns whether it wrote.
+
+    A store of local files takes the modification time for the object's Last-Modified.
+    """
+    if holds(path, data) and path.stat().st_mtime == published_at.timestamp():
+        return False
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+        os.utime(temporary, (published_at.timestamp(), published_at.timestamp()))
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -146,7 +168,7 @@ def read_gzip(path: Path) -> bytes:
 
 
 def gzip_stored(data: bytes) -> bytes:
-    """`data` as a gzip file of stored blocks without a time stamp: the same bytes whatever deflate library is installed."""
+    """`data` as a gzip file of stored blocks without a time stamp: the same bytes with any deflate library."""
     blocks, position = [], 0
     while True:
         piece = data[position : position + 65_535]
@@ -208,7 +230,7 @@ def stat_of(path: Path) -> FileStat | None:
 
 
 def list_files(folder: Path, suffix: str) -> list[FileStat]:
-    """Files below `folder` whose name ends in `suffix`, by relative name; hidden ones and a missing folder give nothing."""
+    """Files below `folder` whose name ends in `suffix`, sorted by relative name; hidden ones are passed over."""
     found = []
     for where, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -280,8 +302,8 @@ def csv_header(path: Path) -> list[str]:
 def read_csv_typed(path: Path, columns: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
     """The named columns of a gzipped CSV with their types, or None when some value does not fit its type.
 
-    No text is taken for null except an empty field: a ticker NA stays NA. Raises DamagedFileError when the gzip stream is
-    not whole.
+    No text is taken for null except an empty field: a ticker NA stays NA. Raises DamagedFileError when the gzip
+    stream is not whole.
     """
     try:
         return pl.read_csv(path, columns=list(columns), schema_overrides=dict(columns)).select(list(columns))

@@ -115,14 +115,15 @@ class Lake:
         folder = key_path(table, key)
         recorded = {name: str(value) for name, value in (metadata or {}).items()}
         checked = conform(table, frame)
-        size, digest = self._storage.write(f"{folder}/{FILE_NAME}", checked, recorded, table.row_group_rows)
+        data = files.parquet_bytes(checked, metadata=recorded, row_group_rows=table.row_group_rows)
+        self._storage.write(f"{folder}/{FILE_NAME}", data)
         return PartitionInfo(
             table.name,
             {name: str(key[name]) for name in table.partition_by},
             f"{self.url}/{folder}/{FILE_NAME}",
             checked.height,
-            size,
-            digest,
+            len(data),
+            hashlib.sha256(data).hexdigest(),
             recorded,
         )
 
@@ -200,10 +201,8 @@ class _LocalStorage:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def write(self, name: str, frame: pl.DataFrame, metadata: Mapping[str, str], row_group_rows: int) -> tuple[int, str]:
-        path = self.root / name
-        files.write_parquet(path, frame, metadata=metadata, row_group_rows=row_group_rows)
-        return path.stat().st_size, files.sha256_of(path)
+    def write(self, name: str, data: bytes) -> None:
+        files.write_bytes(self.root / name, data)
 
     def names(self, folder: str) -> list[str]:
         base = self.root / folder
@@ -270,23 +269,13 @@ class _S3Storage:
             f"Cannot {verb} s3://{self.bucket}/{self._key(name)} ({code}): check LAKE_URL and the AWS credentials."
         )
 
-    def write(self, name: str, frame: pl.DataFrame, metadata: Mapping[str, str], row_group_rows: int) -> tuple[int, str]:
+    def write(self, name: str, data: bytes) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        buffer = io.BytesIO()
-        frame.write_parquet(
-            buffer,
-            compression="zstd",
-            compression_level=3,
-            row_group_size=row_group_rows,
-            metadata=dict(sorted(metadata.items())),
-        )
-        data = buffer.getvalue()
         try:
             self.client.put_object(Bucket=self.bucket, Key=self._key(name), Body=data)
         except (BotoCoreError, ClientError) as error:
             raise self._error("write", name, error) from None
-        return len(data), hashlib.sha256(data).hexdigest()
 
     def names(self, folder: str) -> list[str]:
         from botocore.exceptions import BotoCoreError, ClientError
