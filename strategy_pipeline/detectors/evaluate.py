@@ -1,0 +1,176 @@
+"""Declarations applied to feature rows: one detector on every row, many detectors for their firings, and input coverage.
+
+Every expression looks at one row only, so the newest row alone and the whole history give the same bits.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+
+from strategy_pipeline.detectors.declaration import DIRECTION_DTYPE, PER_ROW, Detector
+from strategy_pipeline.detectors.inputs import INPUT_DTYPES
+
+ROW_KEY = ("symbol", "asset_class", "timeframe", "session", "bar_end", "available_at")
+# Columns a reader of a signal wants beside it, taken along when the features have them.
+CARRIED = (
+    "close",
+    "prev_close",
+    "minutes_since_open",
+    "minutes_to_close",
+    "session_type",
+    "trend_state",
+    "market_regime",
+    "vix_tier",
+)
+FACTOR_DTYPE = pl.List(pl.Struct({"name": pl.String, "weight": pl.Float64, "value": pl.Float64}))
+SIGNAL_SCHEMA: dict[str, pl.DataType] = {
+    "detector": pl.String(),
+    "detector_version": pl.String(),
+    "family": pl.String(),
+    "direction": DIRECTION_DTYPE,
+    "score": pl.Float64(),
+    "atr": pl.Float64(),
+    "factors": FACTOR_DTYPE,
+    "inputs_missing": pl.List(pl.String()),
+}
+
+
+def evaluate(detector: Detector, features: pl.DataFrame) -> pl.DataFrame:
+    """One detector on every feature row, in the order of the rows.
+
+    Columns: the row's key (symbol, asset_class, timeframe, session, bar_end, available_at), detector, direction, fired,
+    score (0-100, null unless fired), factors (struct of 0-100 values, also on rows that did not fire, so that a near
+    miss can be explained) and inputs_missing (declared inputs that were null, NaN or infinite, required ones first).
+    """
+    prepared = _prepared([detector], features)
+    scored = prepared.with_columns(detector.fired().alias("fired")).with_columns(detector.clamped_factors())
+    return scored.select(
+        *ROW_KEY,
+        pl.lit(detector.name).alias("detector"),
+        _direction(detector).alias("direction"),
+        "fired",
+        pl.when("fired").then(detector.base_score()).alias("score"),
+        pl.struct([factor.name for factor in detector.factors]).alias("factors"),
+        _missing(detector).alias("inputs_missing"),
+    )
+
+
+def signals(
+    detectors: Sequence[Detector], features: pl.DataFrame, *, carried: Iterable[str] = CARRIED
+) -> pl.DataFrame:
+    """The rows on which any of `detectors` fired, with the scores `evaluate` gives them.
+
+    Sorted by detector, timeframe, bar_end, symbol. Columns: the row's key, then SIGNAL_SCHEMA (`atr` is atr14 of the row's own
+    timeframe in $, null while it warms up; `factors` is a list of name, weight, value), then those of `carried` the
+    features have. Gates see every row; factors are computed only where a gate opened.
+    """
+    along = [name for name in carried if name in features.columns]
+    prepared = _prepared(detectors, features, extra=("atr14", *along))
+    gates = prepared.lazy().select([detector.fired().alias(detector.name) for detector in detectors]).collect()
+    fired = [
+        _scored(detector, prepared.filter(gates[detector.name]), along)
+        for detector in detectors
+        if gates[detector.name].any()
+    ]
+    if not fired:
+        return _empty_signals(prepared, along)
+    return pl.concat(fired).sort("detector", "timeframe", "bar_end", "symbol")
+
+
+def coverage(detectors: Sequence[Detector], features: pl.DataFrame) -> pl.DataFrame:
+    """How often each required input was there at all, per detector.
+
+    Columns: detector, input, eligible (symbol-sessions of the detector's asset classes), present (those in which a
+    regular-hours row holds the input), share (present / eligible, null without eligible ones). A run calls a detector not testable
+    when a share is under 0.6 (backtesting.md section 1).
+    """
+    prepared = _prepared(detectors, features)
+    names = sorted({name for detector in detectors for name in detector.all_required})
+    inside_hours = pl.col("is_regular_hours").fill_null(value=False)
+    there = prepared.group_by("symbol", "session", "asset_class").agg(
+        [(pl.col(name).is_not_null() & inside_hours).any().alias(name) for name in names]
+    )
+    rows = []
+    for detector in detectors:
+        eligible = there.filter(pl.col("asset_class").is_in(sorted(detector.asset_classes)))
+        for name in detector.all_required:
+            present = int(eligible[name].sum())
+            share = present / eligible.height if eligible.height else None
+            rows.append((detector.name, name, eligible.height, present, share))
+    schema = {
+        "detector": pl.String,
+        "input": pl.String,
+        "eligible": pl.Int64,
+        "present": pl.Int64,
+        "share": pl.Float64,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _prepared(
+    detectors: Sequence[Detector], features: pl.DataFrame, extra: Sequence[str] = ()
+) -> pl.DataFrame:
+    """The row's key and the declared inputs, typed, with NaN and infinities as null; an absent column is all null."""
+    inputs = {name: None for detector in detectors for name in detector.inputs}
+    columns = {
+        name: _known(name, features.schema) if name in INPUT_DTYPES else pl.col(name)
+        for name in (*inputs, "asset_class", *extra)
+    }
+    available_at = pl.col("bar_end")
+    if "available_at" in features.columns:
+        # A value cannot be known before the bar that holds it has ended.
+        available_at = pl.max_horizontal("available_at", "bar_end")
+    keys = {name: pl.col(name) for name in ("symbol", "timeframe", "session", "bar_end")}
+    columns = keys | {"available_at": available_at} | columns
+    return features.lazy().select([expression.alias(name) for name, expression in columns.items()]).collect()
+
+
+def _known(name: str, schema: pl.Schema) -> pl.Expr:
+    dtype = INPUT_DTYPES[name]
+    if name not in schema:
+        return pl.lit(None, dtype=dtype)
+    value = pl.col(name) if schema[name] == dtype else pl.col(name).cast(dtype)
+    return pl.when(value.is_finite()).then(value) if dtype.is_float() else value
+
+
+def _missing(detector: Detector) -> pl.Expr:
+    return pl.concat_list(
+        [pl.when(pl.col(name).is_null()).then(pl.lit(name, dtype=pl.String)) for name in detector.inputs]
+    ).list.drop_nulls()
+
+
+def _direction(detector: Detector) -> pl.Expr:
+    if detector.direction == PER_ROW:
+        assert detector.direction_expression is not None
+        return detector.direction_expression.cast(DIRECTION_DTYPE)
+    return pl.lit(detector.direction, dtype=DIRECTION_DTYPE)
+
+
+def _scored(detector: Detector, rows: pl.DataFrame, along: Sequence[str]) -> pl.DataFrame:
+    entries = [
+        pl.struct(
+            pl.lit(factor.name).alias("name"),
+            pl.lit(factor.weight).alias("weight"),
+            pl.col(factor.name).alias("value"),
+        )
+        for factor in detector.factors
+    ]
+    return rows.with_columns(detector.clamped_factors()).select(
+        *ROW_KEY,
+        pl.lit(detector.name).alias("detector"),
+        pl.lit(detector.definition_version).alias("detector_version"),
+        pl.lit(detector.family).alias("family"),
+        _direction(detector).alias("direction"),
+        detector.base_score().alias("score"),
+        pl.col("atr14").alias("atr"),
+        pl.concat_list(entries).alias("factors"),
+        _missing(detector).alias("inputs_missing"),
+        *along,
+    )
+
+
+def _empty_signals(prepared: pl.DataFrame, along: Sequence[str]) -> pl.DataFrame:
+    schema = {name: prepared.schema[name] for name in ROW_KEY}
+    schema |= SIGNAL_SCHEMA
+    schema |= {name: prepared.schema[name] for name in along}
+    return pl.DataFrame(schema=schema)

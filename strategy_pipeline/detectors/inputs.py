@@ -1,0 +1,35 @@
+"""The feature columns a detector may declare, with the type each has when a detector reads it.
+
+Definitions of the columns are in analytics/features.py; a test holds this list against that table's contract.
+"""
+
+import polars as pl
+
+from strategy_pipeline.market.symbols import ASSET_CLASS_DTYPE
+
+TREND_STATE_DTYPE = pl.Enum(["volatile", "trending_up", "trending_down", "choppy", "ranging"])
+FLOW_BIAS_DTYPE = pl.Enum(["bullish", "bearish", "neutral"])
+FLOW_TREND_DTYPE = pl.Enum(["INCREASING", "STABLE", "DECREASING"])
+
+_FLAGS = ("is_regular_hours", "patient_candle", "higher_lows", "lower_highs")
+_COUNTS = (
+    "minutes_since_open", "minutes_to_close",
+    "flow_sweeps_bull", "flow_sweeps_bear", "flow_blocks_bull", "flow_blocks_bear",
+)  # fmt: skip
+_NUMBERS = (
+    "close", "prev_close", "session_high", "session_low", "or_high", "or_low", "range_high_20", "range_low_20",
+    "swing_high", "swing_low", "ema21", "ema50", "ema200", "atr14", "rsi14", "rsi14_delta",
+    "rsi_div_bull", "rsi_div_bear", "rsi14_5m", "rsi14_15m", "rsi14_1h",
+    "ema21_15m", "ema50_15m", "ema21_1h", "ema50_1h", "vwap_dist_pct", "session_move_pct", "gap_pct", "rvol",
+    "mtf_support_long_pct", "mtf_support_short_pct", "flow_score",
+)  # fmt: skip
+
+INPUT_DTYPES: dict[str, pl.DataType] = {
+    "asset_class": ASSET_CLASS_DTYPE,
+    "trend_state": TREND_STATE_DTYPE,
+    "flow_bias": FLOW_BIAS_DTYPE,
+    "flow_trend": FLOW_TREND_DTYPE,
+    **{name: pl.Boolean() for name in _FLAGS},
+    **{name: pl.Int32() for name in _COUNTS},
+    **{name: pl.Float64() for name in _NUMBERS},
+}
