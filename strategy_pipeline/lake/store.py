@@ -1,7 +1,7 @@
 """The lake itself: atomic, idempotent partitions of contract-checked tables, on a local path or on S3.
 
-One partition is one Parquet file, ``<url>/<table>/<key>=<value>/.../part-0.parquet``. The same frame and metadata give the
-same bytes; a writer that is killed leaves the old file in place. Joining tables is asof.py's business.
+One partition is one Parquet file, ``<url>/<table>/<key>=<value>/.../part-0.parquet``. The same frame and metadata give
+the same bytes; a writer that is killed leaves the old file in place. Joining tables is asof.py's business.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import dataframely as dy
 import polars as pl
@@ -62,14 +62,15 @@ def key_path(table: Table, key: PartitionKey) -> str:
 def conform(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     """`frame` in the table's column order, sorted, and proven to meet its contract.
 
-    Raises ContractError naming missing or unknown columns, wrong types, or the first broken rules with their row counts.
+    Raises ContractError naming missing or unknown columns, wrong types, or the broken rules with their row counts.
     """
     wanted = table.polars_schema
     if set(frame.columns) != set(wanted):
         missing, unknown = sorted(set(wanted) - set(frame.columns)), sorted(set(frame.columns) - set(wanted))
         raise ContractError(f"A frame for {table.name} lacks columns {missing} and has unknown columns {unknown}.")
     ordered = frame.select(wanted.names())
-    wrong = [f"{name} is {ordered.schema[name]}, not {kind}" for name, kind in wanted.items() if ordered.schema[name] != kind]
+    found = ordered.schema
+    wrong = [f"{name} is {found[name]}, not {kind}" for name, kind in wanted.items() if found[name] != kind]
     if wrong:
         raise ContractError(f"A frame for {table.name} has wrong column types: {'; '.join(wrong)}.")
     ordered = _sorted(ordered, table.sort_by)
@@ -111,7 +112,7 @@ class Lake:
     def write(
         self, table: Table, key: PartitionKey, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None
     ) -> PartitionInfo:
-        """Replaces one partition with `frame`, checked and sorted; raises ContractError and leaves the old file otherwise."""
+        """Replaces one partition with `frame`, checked and sorted; on a ContractError the old file stays."""
         folder = key_path(table, key)
         recorded = {name: str(value) for name, value in (metadata or {}).items()}
         checked = conform(table, frame)
@@ -304,7 +305,8 @@ class _S3Storage:
         found = [data for data in (self._get(name) for name in names) if data is not None]
         if not found:
             return table.empty().lazy()
-        return pl.scan_parquet([io.BytesIO(data) for data in found], hive_partitioning=False)
+        sources: list[IO[bytes]] = [io.BytesIO(data) for data in found]
+        return pl.scan_parquet(sources, hive_partitioning=False)
 
 
 def _own_metadata(source: Path | io.BytesIO) -> dict[str, str]:

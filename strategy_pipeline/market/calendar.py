@@ -1,6 +1,6 @@
 """XNYS sessions: which dates trade, when they open and close in UTC, and which are half days.
 
-Everything in the project that needs "a trading day" asks here; nowhere else is a weekday, a holiday or an hour computed.
+Everything in the project that needs "a trading day" asks here; nowhere else is a weekday, holiday or hour computed.
 """
 
 from bisect import bisect_left, bisect_right

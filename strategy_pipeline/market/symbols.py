@@ -45,7 +45,7 @@ class OccContract:
 
 
 def canonical_symbol(ticker: str) -> str:
-    """The project's name of a vendor ticker: ``I:SPX`` -> ``SPX``, ``BRK.B`` stays; raises SymbolError on anything else."""
+    """The project's name of a vendor ticker: ``I:SPX`` -> ``SPX``, ``BRK.B`` stays; anything else is a SymbolError."""
     symbol = ticker.removeprefix("I:")
     if not _SYMBOL.match(symbol):
         raise SymbolError(f"{ticker!r} is not a ticker: write capital letters such as SPY, BRK.B or I:SPX.")
@@ -80,17 +80,15 @@ def instruments_frame(instruments: Iterable[Instrument]) -> pl.DataFrame:
         {
             "symbol": pl.Series([r.symbol for r in rows], dtype=pl.String),
             "asset_class": pl.Series([r.asset_class for r in rows], dtype=ASSET_CLASS_DTYPE),
-            "rvol_symbol": pl.Series(
-                [r.proxy if r.asset_class == INDEX else r.symbol for r in rows], dtype=pl.String
-            ),
+            "rvol_symbol": pl.Series([r.proxy if r.asset_class == INDEX else r.symbol for r in rows], dtype=pl.String),
         }
     )
 
 
 def parse_occ(ticker: str) -> OccContract:
-    """Reads an OCC ticker from the right: 8 digits of strike in thousandths, C or P, YYMMDD, and the root is the rest.
+    """Reads an OCC ticker from the right: 8 digits of strike in thousandths, C or P, YYMMDD; the root is the rest.
 
-    ``O:AAPL140613C00070710`` is a call on AAPL struck at 70.71; roots may end in a digit after an adjustment (``AAPL7``).
+    ``O:AAPL140613C00070710`` is a call on AAPL struck at 70.71; an adjusted root may end in a digit (``AAPL7``).
     Raises SymbolError when the text does not have that form or the date does not exist.
     """
     match = _OCC.match(ticker)

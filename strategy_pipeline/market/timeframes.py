@@ -37,15 +37,17 @@ def resample(bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     `bars`: rows of one finer timeframe (usually 1m), any number of symbols and sessions, in any order; rows outside
     regular hours are the caller's to remove. Volume is the sum (null when every part is null), vwap the volume-weighted
     mean of the parts' vwap or, without one, of their (high + low + close) / 3. `coverage_pct` is the share of the
-    window's minutes that had a bar. A window without any bar has no row. Source: quant_methods.md sections 11, 12, 16.1.
+    window's minutes that had a bar. A window without any bar has no row.
+    Source: quant_methods.md sections 11, 12, 16.1.
     """
     if bars.is_empty():
         return bars.clear()
     width = MINUTES[timeframe]
     base = MINUTES[str(bars["timeframe"][0])]
-    hours = session_frame(bars["session"].min(), bars["session"].max()).select(
-        "session", open_at="open", close_at="close"
+    days = (
+        bars["session"].to_list() if bars.height < 2 else bars.select(pl.col("session").unique())["session"].to_list()
     )
+    hours = session_frame(min(days), max(days)).select("session", open_at="open", close_at="close")
     weight = pl.col("volume")
     price = pl.coalesce("vwap", (pl.col("high") + pl.col("low") + pl.col("close")) / 3.0)
     covered_minutes = pl.col("coverage_pct").fill_null(100.0) / 100.0 * base
@@ -94,8 +96,8 @@ def resample(bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
 def weekly(daily: pl.DataFrame) -> pl.DataFrame:
     """Weekly bars from daily ones, known when the week's last session has closed; an unfinished week has no row.
 
-    `daily`: 1d rows of ``historical_bars``. The window runs from the open of the week's first session to the close of its
-    last one by the calendar; `session` is that last session. Nothing weekly is ever stored.
+    `daily`: 1d rows of ``historical_bars``. The window runs from the open of the week's first session to the close of
+    its last one by the calendar; `session` is that last session. Nothing weekly is ever stored.
     """
     if daily.is_empty():
         return daily.clear()

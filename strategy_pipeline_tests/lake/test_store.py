@@ -89,9 +89,7 @@ def test_a_frame_that_breaks_the_contract_is_refused_and_the_old_partition_stays
 
 def test_columns_and_filters_are_read_without_the_rest(lake):
     lake.write(HISTORICAL_BARS, {"session": DAY}, bars())
-    some = lake.read_sessions(
-        HISTORICAL_BARS, [DAY], columns=["symbol", "close"], where=pl.col("close") > 100.15
-    )
+    some = lake.read_sessions(HISTORICAL_BARS, [DAY], columns=["symbol", "close"], where=pl.col("close") > 100.15)
     assert some.columns == ["symbol", "close"]
     assert some.height == 4
 

@@ -1,0 +1,47 @@
+# The two promises to a newcomer are `make demo` and `make test`: each sets up everything it needs by itself.
+# PYTHON may name another interpreter (3.11 to 3.13); STRATEGY_HOME may name another folder for data.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export UV_LINK_MODE ?= copy
+
+.PHONY: demo test ui bench lint lock clean
+
+demo: $(READY)
+	@$(BIN)/strategy-pipeline demo
+
+test: $(READY)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+ui: $(READY)
+	@$(BIN)/strategy-pipeline ui
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m strategy_pipeline_tests.secret_scan
+
+# The environment is made anew whenever the lock file or the project's metadata change.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: run make with PYTHON=python3.12, say.")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked environment into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Resolves pyproject.toml anew; the result names packages, versions and hashes, and no place they come from.
+lock: $(READY)
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --all-extras --output-file requirements.lock pyproject.toml
+
+clean:
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
