@@ -1,0 +1,1031 @@
+"""What a list of trades proves: intervals, ratios, breakdowns, verdicts and recommendations per detector.
+
+Belongs here: arithmetic on trades, dispositions, coverage and daily profit, as plain numbers and frozen dataclasses.
+Does not belong here: filling orders (simulator), drawing (charts), files and wording of pages (report).
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from strategy_pipeline.lake.tables import EXIT_REASONS, TIME_WINDOWS
+
+FloatArray = npt.NDArray[np.float64]
+
+Z_95 = 1.959964
+SESSIONS_PER_YEAR = 252
+EULER_MASCHERONI = 0.5772156649
+BREAKEVEN_TOLERANCE_R = 1e-12
+MINIMUM_SESSIONS_FOR_SHARPE = 20
+MINIMUM_SESSIONS_FOR_INTERVAL = 10
+MINIMUM_TRADES_OF_A_GROUP = 20
+MINIMUM_TRADES_FOR_ADVICE = 30
+MINIMUM_COVERAGE = 0.60
+MAXIMUM_AMBIGUOUS_SHARE = 0.05
+MAXIMUM_MEDIAN_COST_R = 0.25
+PROFIT_FACTOR_CAP = 999.0
+COST_MULTIPLES = (0.0, 0.5, 1.0, 2.0)
+POOLED = "all detectors pooled"
+UNLABELLED = "unlabelled"
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
+# Breakdown name -> the trade column that holds its label; an empty string means the label is derived here.
+BREAKDOWNS: dict[str, str] = {
+    "regime": "regime_at_signal",
+    "time_window": "time_window",
+    "symbol": "symbol",
+    "weekday": "",
+    "exit_reason": "exit_reason",
+    "score_decile": "",
+    "vix_band": "vix_regime",
+    "dte_bucket": "dte_bucket",
+}
+_GROUP_ORDER: dict[str, tuple[str, ...]] = {
+    "weekday": WEEKDAYS,
+    "time_window": TIME_WINDOWS,
+    "exit_reason": EXIT_REASONS,
+    "score_decile": tuple(str(decile) for decile in range(1, 11)),
+    "dte_bucket": ("0", "1-4", "5-29", "30+"),
+}
+
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 95 % interval; any part is None when it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def above_zero(self) -> bool:
+        """True when the whole interval lies above zero."""
+        return self.low is not None and self.low > 0.0
+
+    @property
+    def below_zero(self) -> bool:
+        """True when the whole interval lies below zero."""
+        return self.high is not None and self.high < 0.0
+
+
+NOTHING = Estimate(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfitFactor:
+    """Σ R⁺ / |Σ R⁻|: ``exact`` is None without losers (``no_losses``) or without trades (``no_trades``)."""
+
+    exact: float | None
+    status: str
+
+    @property
+    def for_files(self) -> float:
+        """The finite stand-in that sorts correctly: capped at 999, 999 without losses, 0 without trades."""
+        if self.status == "no_trades":
+            return 0.0
+        if self.exact is None:
+            return PROFIT_FACTOR_CAP
+        return min(self.exact, PROFIT_FACTOR_CAP)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawdown:
+    """The deepest fall of the equity curve, percent of the peak before it (≤ 0); recovery is None while under water."""
+
+    percent: float
+    peak: date | None
+    valley: date | None
+    recovery: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class CostPoint:
+    """Expectancy and profit factor when every cost is multiplied by ``multiple``."""
+
+    multiple: float
+    expectancy: Estimate
+    profit_factor: ProfitFactor
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One row of a breakdown; ``thin`` (fewer than 20 trades) is shown greyed and drives nothing."""
+
+    label: str
+    trades: int
+    sessions: int
+    win_rate: Estimate
+    profit_factor: ProfitFactor
+    expectancy: Estimate
+
+    @property
+    def thin(self) -> bool:
+        """True below 20 trades."""
+        return self.trades < MINIMUM_TRADES_OF_A_GROUP
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of what a detector needs was there, in symbol-sessions of the classes it applies to."""
+
+    eligible_symbol_sessions: int
+    covered_symbol_sessions: int
+    missing_inputs: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float | None:
+        """Covered over eligible, 0-1; None when nothing was eligible."""
+        if self.eligible_symbol_sessions == 0:
+            return None
+        return self.covered_symbol_sessions / self.eligible_symbol_sessions
+
+    @property
+    def testable(self) -> bool:
+        """At least one eligible symbol-session, and 60 % of them with every required input."""
+        share = self.share
+        return share is not None and share >= MINIMUM_COVERAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What other studies know about a detector; the default says that none of them has been made."""
+
+    n_trials: int | None = None
+    trial_sharpe_variance: float | None = None
+    pbo: float | None = None
+    gauntlet_passed: bool | None = None
+    out_of_sample_trades: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Constants of the evaluation: bootstrap draws and seed, book size in $, cash rate per year (0.02 = 2 %)."""
+
+    draws: int = 10_000
+    group_draws: int = 2_000
+    seed: int = 20_240_101
+    initial_equity_usd: float = 100_000.0
+    cash_rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSummary:
+    """Everything the report says about one detector; R statistics are after costs unless the name says gross."""
+
+    detector: str
+    trades: int
+    sessions_traded: int
+    winners: int
+    losers: int
+    breakeven: int
+    win_rate: Estimate
+    break_even_win_rate: float | None
+    profit_factor: ProfitFactor
+    expectancy: Estimate
+    expectancy_gross: Estimate
+    expectancy_worst: Estimate
+    expectancy_best: Estimate
+    profit_factor_worst: ProfitFactor
+    profit_factor_best: ProfitFactor
+    avg_win_r: float | None
+    avg_loss_r: float | None
+    payoff: float | None
+    avg_win_pct: float | None
+    avg_loss_pct: float | None
+    sharpe: float | None
+    sortino: float | None
+    drawdown: Drawdown
+    psr: float | None
+    dsr: float | None
+    dsr_missing_because: str | None
+    pbo: float | None
+    pbo_missing_because: str | None
+    n_trials: int
+    min_track_record_sessions: float | None
+    p_value: float | None
+    p_value_adjusted: float | None
+    ambiguous_share: float | None
+    gap_exit_share: float | None
+    median_cost_r: float | None
+    avg_bars_held: float | None
+    avg_minutes_held: float | None
+    exposure_pct: float | None
+    turnover_per_session: float | None
+    top5_share: float | None
+    data_end_exits: int
+    coarse_entries: int
+    size_capped: int
+    pnl_net_usd: float
+    costs: tuple[CostPoint, ...]
+    breakdowns: Mapping[str, tuple[Group, ...]]
+    dispositions: Mapping[str, int]
+    coverage: Coverage
+    verdict: str
+    verdict_because: str
+    recommendation: str
+    recommendation_because: str
+    warnings: tuple[str, ...]
+    daily_pnl_usd: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def testable(self) -> bool:
+        """False when the inputs were missing, so that "0 trades" would be a lie."""
+        return self.coverage.testable
+
+    @property
+    def headline_is_fill_range(self) -> bool:
+        """True when more than 5 % of the trades are ambiguous, so the headline is [worst, best] fills."""
+        return self.ambiguous_share is not None and self.ambiguous_share > MAXIMUM_AMBIGUOUS_SHARE
+
+    @property
+    def headline(self) -> Estimate:
+        """Expectancy with its bootstrap interval, or with [worst, best] fills when too many trades are ambiguous."""
+        if not self.headline_is_fill_range:
+            return self.expectancy
+        return Estimate(self.expectancy.value, self.expectancy_worst.value, self.expectancy_best.value)
+
+
+def normal_cdf(x: float) -> float:
+    """Φ(x), the standard normal distribution function."""
+    return 0.5 * math.erfc(-x / math.sqrt(2.0))
+
+
+def normal_quantile(p: float) -> float:
+    """Φ⁻¹(p) for 0 < p < 1 (Wichura's AS241, as in ``statistics.NormalDist``)."""
+    return _NORMAL.inv_cdf(p)
+
+
+def wilson_interval(successes: int, trials: int, z: float = Z_95) -> Estimate:
+    """Share of successes with Wilson's score interval (Wilson 1927; Newcombe 1998); nothing without trials."""
+    if trials == 0:
+        return NOTHING
+    share = successes / trials
+    denominator = 1.0 + z * z / trials
+    centre = (share + z * z / (2.0 * trials)) / denominator
+    half = z / denominator * math.sqrt(share * (1.0 - share) / trials + z * z / (4.0 * trials * trials))
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == trials else min(1.0, centre + half)
+    return Estimate(share, low, high)
+
+
+def profit_factor(r: FloatArray) -> ProfitFactor:
+    """Gross profit over gross loss of trades in R; without a winner 0, without a loser or a trade a status instead."""
+    if r.size == 0:
+        return ProfitFactor(None, "no_trades")
+    gains = float(r[r > BREAKEVEN_TOLERANCE_R].sum())
+    losses = float(-r[r < -BREAKEVEN_TOLERANCE_R].sum())
+    if gains == 0.0:
+        return ProfitFactor(0.0, "ok")
+    if losses == 0.0:
+        return ProfitFactor(None, "no_losses")
+    return ProfitFactor(gains / losses, "ok")
+
+
+def payoff_ratio(avg_win: float | None, avg_loss: float | None) -> float | None:
+    """Average win over the size of the average loss; None when either is missing."""
+    if avg_win is None or avg_loss is None or avg_loss == 0.0:
+        return None
+    return avg_win / abs(avg_loss)
+
+
+def break_even_win_rate(payoff: float | None) -> float | None:
+    """The win rate at which a payoff ratio earns exactly nothing: 1 / (1 + payoff)."""
+    return None if payoff is None else 1.0 / (1.0 + payoff)
+
+
+def sharpe_ratio(
+    daily_returns: FloatArray,
+    *,
+    cash_rate: float = 0.0,
+    minimum_sessions: int = MINIMUM_SESSIONS_FOR_SHARPE,
+) -> float | None:
+    """Annualised Sharpe ratio (√252) of session returns in excess of cash; None without spread or below 20 sessions."""
+    if daily_returns.size < max(2, minimum_sessions):
+        return None
+    per_session = _per_session_sharpe(daily_returns - cash_rate / SESSIONS_PER_YEAR)
+    return None if per_session is None else per_session * math.sqrt(SESSIONS_PER_YEAR)
+
+
+def sortino_ratio(daily_returns: FloatArray, *, cash_rate: float = 0.0) -> float | None:
+    """Annualised mean over the downside deviation of all sessions (target: cash); None when nothing was lost."""
+    if daily_returns.size == 0:
+        return None
+    excess = daily_returns - cash_rate / SESSIONS_PER_YEAR
+    downside = math.sqrt(float(np.mean(np.minimum(excess, 0.0) ** 2)))
+    if downside == 0.0:
+        return None
+    return float(np.mean(excess)) / downside * math.sqrt(SESSIONS_PER_YEAR)
+
+
+def equity_curve(daily_pnl_usd: FloatArray, initial_equity_usd: float) -> FloatArray:
+    """Book value in $ at the end of each session, without compounding, led by the initial value (length + 1)."""
+    return np.concatenate([[initial_equity_usd], initial_equity_usd + np.cumsum(daily_pnl_usd)])
+
+
+def drawdown_path(equity: FloatArray) -> FloatArray:
+    """Percent below the highest value so far (≤ 0) for each point of an equity curve."""
+    return (equity / np.maximum.accumulate(equity) - 1.0) * 100.0
+
+
+def max_drawdown(daily_pnl_usd: FloatArray, initial_equity_usd: float, sessions: Sequence[date]) -> Drawdown:
+    """The deepest drawdown with its dates; a peak of None means the fall began from the initial equity."""
+    equity = equity_curve(daily_pnl_usd, initial_equity_usd)
+    path = drawdown_path(equity)
+    valley = int(np.argmin(path))
+    if path[valley] >= 0.0:
+        return Drawdown(0.0, None, None, None)
+    peak = int(np.argmax(equity[: valley + 1]))
+    back = np.flatnonzero(equity[valley:] >= equity[peak])
+
+    def day(index: int) -> date | None:
+        return None if index == 0 else sessions[index - 1]
+
+    return Drawdown(float(path[valley]), day(peak), day(valley), day(valley + int(back[0])) if back.size else None)
+
+
+def skewness_and_kurtosis(values: FloatArray) -> tuple[float, float] | None:
+    """Population skewness and non-excess kurtosis (normal: 0 and 3); None without spread."""
+    centred = values - values.mean() if values.size else values
+    variance = float(np.mean(centred**2)) if values.size else 0.0
+    if variance <= 0.0:
+        return None
+    return float(np.mean(centred**3)) / variance**1.5, float(np.mean(centred**4)) / variance**2
+
+
+def probabilistic_sharpe(
+    sharpe_per_period: float, benchmark: float, periods: float, skewness: float, kurtosis: float
+) -> float | None:
+    """PSR(SR*): probability that the true per-period Sharpe ratio exceeds ``benchmark``; None if the radicand is ≤ 0.
+
+    Source: Bailey and López de Prado (2012), "The Sharpe ratio efficient frontier". Kurtosis is non-excess.
+    """
+    radicand = 1.0 - skewness * sharpe_per_period + (kurtosis - 1.0) / 4.0 * sharpe_per_period**2
+    if radicand <= 0.0 or periods <= 1.0:
+        return None
+    return normal_cdf((sharpe_per_period - benchmark) * math.sqrt(periods - 1.0) / math.sqrt(radicand))
+
+
+def expected_maximum(n_trials: int) -> float:
+    """Expected largest of N independent standard normals, Gumbel approximation; 0 for a single trial.
+
+    Source: Bailey and López de Prado (2014), "The deflated Sharpe ratio".
+    """
+    if n_trials <= 1:
+        return 0.0
+    return (1.0 - EULER_MASCHERONI) * normal_quantile(1.0 - 1.0 / n_trials) + EULER_MASCHERONI * normal_quantile(
+        1.0 - 1.0 / (n_trials * math.e)
+    )
+
+
+def deflated_sharpe(
+    sharpe_per_period: float,
+    periods: float,
+    skewness: float,
+    kurtosis: float,
+    *,
+    n_trials: int,
+    trial_sharpe_variance: float,
+) -> float | None:
+    """PSR against the Sharpe ratio that the best of N worthless trials would show (per-period units throughout).
+
+    Source: Bailey and López de Prado (2014), "The deflated Sharpe ratio".
+    """
+    threshold = math.sqrt(trial_sharpe_variance) * expected_maximum(n_trials)
+    return probabilistic_sharpe(sharpe_per_period, threshold, periods, skewness, kurtosis)
+
+
+def minimum_track_record(
+    sharpe_per_period: float,
+    benchmark: float,
+    skewness: float = 0.0,
+    kurtosis: float = 3.0,
+    confidence: float = 0.95,
+) -> float | None:
+    """Periods needed before PSR(benchmark) reaches ``confidence``; None when the ratio does not exceed the benchmark.
+
+    Source: Bailey and López de Prado (2012).
+    """
+    radicand = 1.0 - skewness * sharpe_per_period + (kurtosis - 1.0) / 4.0 * sharpe_per_period**2
+    if sharpe_per_period <= benchmark or radicand <= 0.0:
+        return None
+    return 1.0 + radicand * (normal_quantile(confidence) / (sharpe_per_period - benchmark)) ** 2
+
+
+def minimum_backtest_years(n_trials: int, annual_sharpe: float) -> float:
+    """Years below which the best of N worthless trials is expected to show ``annual_sharpe`` (MinBTL)."""
+    return (expected_maximum(n_trials) / annual_sharpe) ** 2
+
+
+def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
+    """Step-up adjusted p-values in the given order; a missing one stays missing and does not count as a test.
+
+    Source: Benjamini and Hochberg (1995).
+    """
+    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    smallest = 1.0
+    for rank in range(len(known), 0, -1):
+        p, index = known[rank - 1]
+        smallest = min(smallest, p * (len(known) / rank))
+        adjusted[index] = smallest
+    return adjusted
+
+
+def _per_session_sharpe(excess: FloatArray) -> float | None:
+    spread = float(np.std(excess, ddof=1))
+    # Identical returns leave a spread of rounding size, which is no spread.
+    if spread <= 1e-12 * max(1.0, float(np.max(np.abs(excess)))) or not np.ptp(excess):
+        return None
+    return float(np.mean(excess)) / spread
+
+
+def generator_for(name: str, seed: int) -> np.random.Generator:
+    """A random stream that depends on the seed and the name alone, so other detectors never change a result."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+
+
+def bootstrap_totals(
+    session_totals: FloatArray, *, draws: int, generator: np.random.Generator, cells_at_once: int = 2_000_000
+) -> FloatArray:
+    """Column totals of ``draws`` resamples of the rows (sessions) with replacement; shape (draws, columns).
+
+    Whole sessions are drawn, so trades of one session, which share its weather, stay together (cluster bootstrap).
+    """
+    sessions = session_totals.shape[0]
+    rows_at_once = max(1, cells_at_once // max(1, sessions))
+    totals = np.empty((draws, session_totals.shape[1]))
+    for start in range(0, draws, rows_at_once):
+        rows = min(rows_at_once, draws - start)
+        picked = generator.integers(0, sessions, size=(rows, sessions), dtype=np.int32).astype(np.int64)
+        picked += np.arange(rows, dtype=np.int64)[:, None] * sessions
+        times = np.bincount(picked.ravel(), minlength=rows * sessions).reshape(rows, sessions)
+        totals[start : start + rows] = times.astype(np.float64) @ session_totals
+    return totals
+
+
+def percentile_interval(means: FloatArray) -> tuple[float, float] | None:
+    """The central 95 % of bootstrap means; resamples without a trade (NaN) are left out, None when none is left."""
+    finite = means[np.isfinite(means)]
+    if finite.size == 0:
+        return None
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def bootstrap_p_value(observed: float, means: FloatArray) -> float:
+    """Two-sided p of "mean R is zero": share of resamples, shifted to a zero mean, at least as far out as observed."""
+    finite = means[np.isfinite(means)]
+    beyond = int(np.count_nonzero(np.abs(finite - observed) >= abs(observed)))
+    return (1 + beyond) / (finite.size + 1)
+
+
+def expectancy_interval(r: FloatArray, sessions: npt.NDArray[np.int64], *, name: str, settings: Settings) -> Estimate:
+    """Mean R with its bootstrap interval over sessions; the interval is None below 10 sessions."""
+    if r.size == 0:
+        return NOTHING
+    codes, totals = _session_totals(r[:, None], sessions)
+    value = float(r.sum() / r.size)
+    if codes < MINIMUM_SESSIONS_FOR_INTERVAL:
+        return Estimate(value, None, None)
+    drawn = bootstrap_totals(totals, draws=settings.draws, generator=generator_for(name, settings.seed))
+    return _estimate(value, _ratio(drawn[:, 0], drawn[:, -1]))
+
+
+def _session_totals(columns: FloatArray, sessions: npt.NDArray[np.int64]) -> tuple[int, FloatArray]:
+    """Number of distinct sessions, and their column sums with the trade count as the last column."""
+    distinct, codes = np.unique(sessions, return_inverse=True)
+    totals = np.empty((distinct.size, columns.shape[1] + 1))
+    for index in range(columns.shape[1]):
+        totals[:, index] = np.bincount(codes, weights=columns[:, index], minlength=distinct.size)
+    totals[:, -1] = np.bincount(codes, minlength=distinct.size)
+    return int(distinct.size), totals
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    out = np.full(numerator.shape, np.nan)
+    np.divide(numerator, denominator, out=out, where=denominator > 0.0)
+    return out
+
+
+def _estimate(value: float, means: FloatArray) -> Estimate:
+    interval = percentile_interval(means)
+    return Estimate(value, None, None) if interval is None else Estimate(value, *interval)
+
+
+def verdict_for(
+    *,
+    coverage: Coverage,
+    trades: int,
+    expectancy: Estimate,
+    expectancy_low_at_double_costs: float | None,
+    dsr: float | None,
+    regimes_with_enough_trades: int,
+    evidence: Evidence,
+) -> tuple[str, str]:
+    """The first verdict whose rule holds, and the sentence that says what decided it.
+
+    A condition that was never measured counts as failed: without a trial ledger there is no DSR and without a noise
+    gauntlet nothing passed it, so such a run can say ``no evidence`` at best.
+    """
+    if not coverage.testable:
+        return "not testable", _missing_data(coverage)
+    out_of_sample = evidence.out_of_sample_trades or 0
+    if (
+        out_of_sample >= 100
+        and dsr is not None
+        and dsr >= 0.95
+        and evidence.pbo is not None
+        and evidence.pbo <= 0.2
+        and expectancy_low_at_double_costs is not None
+        and expectancy_low_at_double_costs > 0.0
+        and regimes_with_enough_trades >= 3
+        and evidence.gauntlet_passed is True
+    ):
+        return "supported", f"DSR {dsr:.2f} and PBO {evidence.pbo:.2f} on {out_of_sample} out-of-sample trades."
+    lacking = []
+    if trades < MINIMUM_TRADES_FOR_ADVICE:
+        lacking.append(f"{trades} trades are fewer than {MINIMUM_TRADES_FOR_ADVICE}")
+    if expectancy.value is None or expectancy.value <= 0.0:
+        lacking.append("expectancy after costs is not positive")
+    if dsr is None:
+        lacking.append("the deflated Sharpe ratio is unknown")
+    elif dsr < 0.80:
+        lacking.append(f"DSR {dsr:.2f} is below .80")
+    if evidence.gauntlet_passed is None:
+        lacking.append("the noise gauntlet has not been run")
+    elif not evidence.gauntlet_passed:
+        lacking.append("the noise gauntlet was not passed")
+    if not lacking:
+        return "suggestive", f"DSR {dsr:.2f}, positive expectancy on {trades} trades, noise gauntlet passed."
+    return "no evidence", _sentence(lacking)
+
+
+def recommendation_for(
+    *, verdict: str, coverage: Coverage, trades: int, expectancy: Estimate, expectancy_gross: Estimate
+) -> tuple[str, str]:
+    """Advice and the evidence for it; drawn from coverage, trade count and intervals, never from win rate alone.
+
+    When a gross edge is eaten by costs, ``check costs`` goes before ``disable``: both bounds are then known, and the
+    cost model is the thing to look at first.
+    """
+    if verdict == "not testable":
+        return "get data", _missing_data(coverage)
+    if trades < MINIMUM_TRADES_FOR_ADVICE:
+        return "too few trades", f"{trades} of the {MINIMUM_TRADES_FOR_ADVICE} trades a judgement needs."
+    shown = f"expectancy {describe(expectancy)} R over {trades} trades"
+    if expectancy_gross.above_zero and expectancy.value is not None and expectancy.value < 0.0:
+        return "check costs", f"{describe(expectancy_gross)} R before costs turns into {describe(expectancy)} R after."
+    if expectancy.below_zero:
+        return "disable", f"The whole interval lies below zero: {shown}."
+    if verdict in ("suggestive", "supported"):
+        return "paper-trade", f"The verdict is {verdict}: {shown}."
+    if expectancy.above_zero:
+        return "keep observing", f"The interval lies above zero, but that alone is not evidence: {shown}."
+    if expectancy.low is None:
+        return "keep observing", f"Too few sessions for an interval: {shown}."
+    return "keep observing", f"The interval contains zero: {shown}."
+
+
+def describe(estimate: Estimate, digits: int = 2) -> str:
+    """``+0.12 [-0.05, +0.29]``; a dash for what is missing."""
+    if estimate.value is None:
+        return "\N{EN DASH}"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:+.{digits}f} [no interval]"
+    return f"{estimate.value:+.{digits}f} [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
+
+
+def _missing_data(coverage: Coverage) -> str:
+    if coverage.eligible_symbol_sessions == 0:
+        return "No symbol of the classes this detector applies to has a session in the window."
+    what = ", ".join(coverage.missing_inputs) or "a required input"
+    return (
+        f"{what} missing: {coverage.covered_symbol_sessions} of {coverage.eligible_symbol_sessions} symbol-sessions "
+        f"({100.0 * (coverage.share or 0.0):.0f} %) are covered, {100.0 * MINIMUM_COVERAGE:.0f} % are needed."
+    )
+
+
+def _sentence(parts: Iterable[str]) -> str:
+    text = "; ".join(parts)
+    return text[:1].upper() + text[1:] + "."
+
+
+def summarise(
+    trades: pl.DataFrame,
+    dispositions: pl.DataFrame,
+    coverage: pl.DataFrame,
+    daily_pnl: pl.DataFrame,
+    sessions: pl.DataFrame,
+    *,
+    settings: Settings | None = None,
+    evidence: Mapping[str, Evidence] | None = None,
+) -> list[DetectorSummary]:
+    """One summary per row group of ``coverage``, in its order; every detector of the run is there, traded or not.
+
+    trades: ``backtest_trades`` rows. dispositions: ``signal_dispositions`` rows. coverage: detector,
+    eligible_symbol_sessions, covered_symbol_sessions, missing_inputs list[str]; several rows per detector (one per
+    symbol) are summed. daily_pnl: detector, session, pnl_usd (mark to market; sessions without a row are flat).
+    sessions: session, minutes of every exchange session of the window. Raises ValueError when a detector has trades
+    but no coverage row, or profit on a day that is not in ``sessions``.
+    """
+    settings = settings or Settings()
+    evidence = evidence or {}
+    found = _coverage_by_detector(coverage)
+    strangers = set(trades["detector"].cast(pl.String).unique()) - set(found)
+    if strangers:
+        raise ValueError(f"trades of detectors without a coverage row: {sorted(strangers)}")
+    days, minutes = _session_axis(sessions)
+    by_detector = _split(trades, "detector")
+    pnl_by_detector = _split(daily_pnl, "detector")
+    dispositions_by_detector = _disposition_counts(dispositions)
+    parts = [
+        _summarise_one(
+            detector,
+            by_detector.get(detector, trades.clear()),
+            dispositions_by_detector.get(detector, {}),
+            found[detector],
+            _daily_vector(pnl_by_detector.get(detector), days),
+            days,
+            minutes,
+            settings,
+            evidence.get(detector, Evidence()),
+            n_detectors=len(found),
+            books=1,
+        )
+        for detector in found
+    ]
+    adjusted = benjamini_hochberg([part.p_value for part in parts])
+    return [_with_adjusted_p(part, p) for part, p in zip(parts, adjusted, strict=True)]
+
+
+def pool(
+    trades: pl.DataFrame,
+    dispositions: pl.DataFrame,
+    coverage: pl.DataFrame,
+    daily_pnl: pl.DataFrame,
+    sessions: pl.DataFrame,
+    *,
+    settings: Settings | None = None,
+) -> DetectorSummary:
+    """All detectors as one: pooled in R, the daily return being the mean over the separate books (same inputs)."""
+    settings = settings or Settings()
+    found = _coverage_by_detector(coverage)
+    days, minutes = _session_axis(sessions)
+    counts: dict[str, int] = {}
+    for one in _disposition_counts(dispositions).values():
+        for name, count in one.items():
+            counts[name] = counts.get(name, 0) + count
+    total = Coverage(
+        sum(one.eligible_symbol_sessions for one in found.values() if one.testable),
+        sum(one.covered_symbol_sessions for one in found.values() if one.testable),
+    )
+    books = max(1, sum(one.testable for one in found.values()))
+    return _summarise_one(
+        POOLED,
+        trades,
+        counts,
+        total,
+        _daily_vector(daily_pnl, days) / books,
+        days,
+        minutes,
+        settings,
+        Evidence(),
+        n_detectors=len(found),
+        books=books,
+    )
+
+
+def _summarise_one(
+    detector: str,
+    trades: pl.DataFrame,
+    dispositions: Mapping[str, int],
+    coverage: Coverage,
+    daily_pnl_usd: FloatArray,
+    days: list[date],
+    minutes_per_session: float,
+    settings: Settings,
+    evidence: Evidence,
+    *,
+    n_detectors: int,
+    books: int,
+) -> DetectorSummary:
+    # A fixed row order keeps sums, and so every byte of the report, independent of how the trades were produced.
+    trades = trades.sort(["detector", "symbol", "signal_bar_end", "trade_id"])
+    net = _floats(trades, "r_net")
+    gross = _floats(trades, "r_gross")
+    worst = _floats(trades, "r_worst", otherwise=net)
+    best = _floats(trades, "r_best", otherwise=net)
+    n = net.size
+    session_of_trade = trades["session"].to_physical().cast(pl.Int64).to_numpy()
+    distinct, totals = (
+        _session_totals(np.column_stack([net, gross, worst, best]), session_of_trade) if n else (0, np.empty((0, 5)))
+    )
+    if distinct >= MINIMUM_SESSIONS_FOR_INTERVAL:
+        drawn = bootstrap_totals(totals, draws=settings.draws, generator=generator_for(detector, settings.seed))
+        means = drawn[:, :-1] / drawn[:, -1:]
+    else:
+        means = np.full((0, 4), np.nan)
+
+    def mean_of(values: FloatArray, draws: FloatArray) -> Estimate:
+        return NOTHING if n == 0 else _estimate(float(values.sum() / n), draws)
+
+    expectancy = mean_of(net, means[:, 0])
+    expectancy_gross = mean_of(gross, means[:, 1])
+    costs = tuple(
+        CostPoint(
+            multiple,
+            # Costs do not move the path, so every multiple is the same linear combination in every resample.
+            mean_of(gross + multiple * (net - gross), means[:, 1] + multiple * (means[:, 0] - means[:, 1])),
+            profit_factor(gross + multiple * (net - gross)),
+        )
+        for multiple in COST_MULTIPLES
+    )
+    p_value = bootstrap_p_value(expectancy.value, means[:, 0]) if expectancy.value is not None and means.size else None
+
+    is_win, is_loss = net > BREAKEVEN_TOLERANCE_R, net < -BREAKEVEN_TOLERANCE_R
+    winners, losers = int(is_win.sum()), int(is_loss.sum())
+    avg_win = float(net[is_win].mean()) if winners else None
+    avg_loss = float(net[is_loss].mean()) if losers else None
+    payoff = payoff_ratio(avg_win, avg_loss)
+    percent = _floats(trades, "return_net_pct")
+
+    returns = daily_pnl_usd / settings.initial_equity_usd
+    excess = returns - settings.cash_rate / SESSIONS_PER_YEAR
+    sharpe = sharpe_ratio(returns, cash_rate=settings.cash_rate)
+    psr, dsr, track_record = None, None, None
+    n_trials = max(n_detectors, evidence.n_trials or 0)
+    shape = skewness_and_kurtosis(excess)
+    if sharpe is not None and shape is not None:
+        per_session = sharpe / math.sqrt(SESSIONS_PER_YEAR)
+        psr = probabilistic_sharpe(per_session, 0.0, returns.size, *shape)
+        track_record = minimum_track_record(per_session, 0.0, *shape)
+        if evidence.n_trials is not None and evidence.trial_sharpe_variance is not None:
+            dsr = deflated_sharpe(
+                per_session,
+                returns.size,
+                *shape,
+                n_trials=n_trials,
+                trial_sharpe_variance=evidence.trial_sharpe_variance,
+            )
+
+    breakdowns = _breakdowns(detector, trades, net, session_of_trade, settings)
+    at_double = next(point.expectancy for point in costs if point.multiple == 2.0)
+    verdict, verdict_because = verdict_for(
+        coverage=coverage,
+        trades=n,
+        expectancy=expectancy,
+        expectancy_low_at_double_costs=at_double.low,
+        dsr=dsr,
+        regimes_with_enough_trades=sum(not group.thin for group in breakdowns["regime"] if group.label != UNLABELLED),
+        evidence=evidence,
+    )
+    recommendation, recommendation_because = recommendation_for(
+        verdict=verdict,
+        coverage=coverage,
+        trades=n,
+        expectancy=expectancy,
+        expectancy_gross=expectancy_gross,
+    )
+
+    ambiguous_share = _share(trades, "ambiguous")
+    median_cost = float(np.median(_floats(trades, "cost_r"))) if n else None
+    pnl = _floats(trades, "pnl_net")
+    total_pnl = float(pnl.sum())
+    data_end = int((trades["exit_reason"].cast(pl.String) == "DATA_END").sum())
+    coarse = int((trades["entry_basis"].cast(pl.String) == "coarse_next_open").sum())
+    capped = int(trades["size_capped"].sum() or 0)
+    fill_range = Estimate(expectancy.value, float(worst.mean()), float(best.mean())) if n else NOTHING
+    eligible_minutes = minutes_per_session * coverage.eligible_symbol_sessions
+    notional = float(_floats(trades, "notional_usd").sum())
+    return DetectorSummary(
+        detector=detector,
+        trades=n,
+        sessions_traded=distinct,
+        winners=winners,
+        losers=losers,
+        breakeven=n - winners - losers,
+        win_rate=wilson_interval(winners, n),
+        break_even_win_rate=break_even_win_rate(payoff),
+        profit_factor=profit_factor(net),
+        expectancy=expectancy,
+        expectancy_gross=expectancy_gross,
+        expectancy_worst=mean_of(worst, means[:, 2]),
+        expectancy_best=mean_of(best, means[:, 3]),
+        profit_factor_worst=profit_factor(worst),
+        profit_factor_best=profit_factor(best),
+        avg_win_r=avg_win,
+        avg_loss_r=avg_loss,
+        payoff=payoff,
+        avg_win_pct=float(percent[is_win].mean()) if winners else None,
+        avg_loss_pct=float(percent[is_loss].mean()) if losers else None,
+        sharpe=sharpe,
+        sortino=sortino_ratio(returns, cash_rate=settings.cash_rate),
+        drawdown=max_drawdown(daily_pnl_usd, settings.initial_equity_usd, days),
+        psr=psr,
+        dsr=dsr,
+        dsr_missing_because=None if dsr is not None else _why_no_dsr(evidence, sharpe),
+        pbo=evidence.pbo,
+        pbo_missing_because=None if evidence.pbo is not None else "PBO needs at least 10 trials of one detector.",
+        n_trials=n_trials,
+        min_track_record_sessions=track_record,
+        p_value=p_value,
+        p_value_adjusted=p_value,
+        ambiguous_share=ambiguous_share,
+        gap_exit_share=_share(trades, "gap_exit"),
+        median_cost_r=median_cost,
+        avg_bars_held=float(_floats(trades, "bars_held").mean()) if n else None,
+        avg_minutes_held=float(_floats(trades, "minutes_held").mean()) if n else None,
+        exposure_pct=100.0 * float(_floats(trades, "minutes_held").sum()) / eligible_minutes
+        if eligible_minutes
+        else None,
+        turnover_per_session=2.0 * notional / (settings.initial_equity_usd * books) / len(days) if days else None,
+        top5_share=float(np.sort(pnl)[-5:].sum()) / total_pnl if total_pnl > 0.0 else None,
+        data_end_exits=data_end,
+        coarse_entries=coarse,
+        size_capped=capped,
+        pnl_net_usd=total_pnl,
+        costs=costs,
+        breakdowns=breakdowns,
+        dispositions=dict(dispositions),
+        coverage=coverage,
+        verdict=verdict,
+        verdict_because=verdict_because,
+        recommendation=recommendation,
+        recommendation_because=recommendation_because,
+        warnings=_warnings(n, ambiguous_share, fill_range, median_cost, data_end, coarse, capped),
+        daily_pnl_usd=tuple(daily_pnl_usd.tolist()),
+    )
+
+
+def _why_no_dsr(evidence: Evidence, sharpe: float | None) -> str:
+    if sharpe is None:
+        return "No Sharpe ratio: fewer than 20 sessions, or daily returns without spread."
+    if evidence.n_trials is None or evidence.trial_sharpe_variance is None:
+        return "No trial ledger: the spread of Sharpe ratios over the trials is unknown."
+    return "The variance of the Sharpe estimate is not positive."
+
+
+def _warnings(
+    n: int,
+    ambiguous_share: float | None,
+    fill_range: Estimate,
+    median_cost_r: float | None,
+    data_end: int,
+    coarse: int,
+    capped: int,
+) -> tuple[str, ...]:
+    found = []
+    if median_cost_r is not None and median_cost_r > MAXIMUM_MEDIAN_COST_R:
+        found.append(f"Costs dominate: the median trade pays {median_cost_r:.2f} R (more than .25 R).")
+    if ambiguous_share is not None and ambiguous_share > MAXIMUM_AMBIGUOUS_SHARE:
+        found.append(
+            f"{100.0 * ambiguous_share:.1f} % of the trades touched stop and target in one bar, so the headline is the "
+            f"range from worst to best fills: [{fill_range.low:+.2f}, {fill_range.high:+.2f}] R."
+        )
+    if coarse:
+        found.append(f"{coarse} of {n} entries are the next open of a signal bar (no finer bars stored).")
+    if data_end:
+        found.append(f"{data_end} of {n} trades end with the data, not with a rule.")
+    if capped:
+        found.append(f"{capped} of {n} positions were capped at twice the equity; R is not affected.")
+    return tuple(found)
+
+
+def _breakdowns(
+    detector: str,
+    trades: pl.DataFrame,
+    net: FloatArray,
+    sessions: npt.NDArray[np.int64],
+    settings: Settings,
+) -> dict[str, tuple[Group, ...]]:
+    """Groups of every breakdown; all of them share one set of resamples of the detector's sessions."""
+    labels = {name: _labels(name, column, trades) for name, column in BREAKDOWNS.items()}
+    masks: list[npt.NDArray[np.bool_]] = []
+    places: list[tuple[str, str]] = []
+    for name, values in labels.items():
+        for label in _ordered(name, set(values)):
+            masks.append(np.array([value == label for value in values], dtype=bool))
+            places.append((name, label))
+    distinct, codes = np.unique(sessions, return_inverse=True)
+    counts_of_sessions = [int(np.unique(sessions[mask]).size) for mask in masks]
+    wanted = [i for i, count in enumerate(counts_of_sessions) if count >= MINIMUM_SESSIONS_FOR_INTERVAL]
+    intervals: dict[int, tuple[float, float] | None] = {}
+    if wanted:
+        totals = np.empty((distinct.size, 2 * len(wanted)))
+        for place, i in enumerate(wanted):
+            totals[:, 2 * place] = np.bincount(codes, weights=np.where(masks[i], net, 0.0), minlength=distinct.size)
+            totals[:, 2 * place + 1] = np.bincount(codes, weights=masks[i].astype(float), minlength=distinct.size)
+        generator = generator_for(f"{detector}/breakdowns", settings.seed)
+        drawn = bootstrap_totals(totals, draws=settings.group_draws, generator=generator)
+        for place, i in enumerate(wanted):
+            intervals[i] = percentile_interval(_ratio(drawn[:, 2 * place], drawn[:, 2 * place + 1]))
+    groups: dict[str, list[Group]] = {name: [] for name in BREAKDOWNS}
+    for i, (name, label) in enumerate(places):
+        r = net[masks[i]]
+        low, high = intervals.get(i) or (None, None)
+        groups[name].append(
+            Group(
+                label=label,
+                trades=int(r.size),
+                sessions=counts_of_sessions[i],
+                win_rate=wilson_interval(int((r > BREAKEVEN_TOLERANCE_R).sum()), int(r.size)),
+                profit_factor=profit_factor(r),
+                expectancy=Estimate(float(r.mean()), low, high),
+            )
+        )
+    return {name: tuple(found) for name, found in groups.items()}
+
+
+def _labels(name: str, column: str, trades: pl.DataFrame) -> list[str]:
+    if name == "weekday":
+        return [WEEKDAYS[day - 1] if day <= 5 else "weekend" for day in trades["session"].dt.weekday()]
+    if name == "score_decile":
+        if trades.height == 0:
+            return []
+        # Equal scores share a decile (lowest rank), so a decile never depends on row order.
+        rank = trades["score"].rank("min")
+        return [
+            UNLABELLED if value is None else str(min(10, int((value - 1) * 10 // trades.height) + 1)) for value in rank
+        ]
+    if column not in trades.columns:
+        return [UNLABELLED] * trades.height
+    return [UNLABELLED if value is None else str(value) for value in trades[column].cast(pl.String)]
+
+
+def _ordered(name: str, labels: set[str]) -> list[str]:
+    order = {label: place for place, label in enumerate(_GROUP_ORDER.get(name, ()))}
+    return sorted(labels, key=lambda label: (label == UNLABELLED, order.get(label, len(order)), label))
+
+
+def _coverage_by_detector(coverage: pl.DataFrame) -> dict[str, Coverage]:
+    summed = coverage.group_by(pl.col("detector").cast(pl.String), maintain_order=True).agg(
+        pl.col("eligible_symbol_sessions").sum(),
+        pl.col("covered_symbol_sessions").sum(),
+        pl.col("missing_inputs").explode().drop_nulls().unique().sort(),
+    )
+    return {
+        row["detector"]: Coverage(
+            int(row["eligible_symbol_sessions"]), int(row["covered_symbol_sessions"]), tuple(row["missing_inputs"])
+        )
+        for row in summed.iter_rows(named=True)
+    }
+
+
+def _disposition_counts(dispositions: pl.DataFrame) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    grouped = (
+        dispositions.group_by(pl.col("detector").cast(pl.String), pl.col("disposition").cast(pl.String))
+        .len()
+        .sort("detector", "disposition")
+    )
+    for detector, disposition, count in grouped.iter_rows():
+        counts.setdefault(detector, {})[disposition] = count
+    return counts
+
+
+def _session_axis(sessions: pl.DataFrame) -> tuple[list[date], float]:
+    """The sessions of the window in order, and their mean length in minutes."""
+    ordered = sessions.sort("session")
+    mean = ordered["minutes"].cast(pl.Float64).mean()
+    return ordered["session"].to_list(), float(mean) if isinstance(mean, int | float) else 0.0
+
+
+def _daily_vector(daily_pnl: pl.DataFrame | None, days: list[date]) -> FloatArray:
+    values = np.zeros(len(days))
+    if daily_pnl is None or daily_pnl.height == 0:
+        return values
+    place = {day: index for index, day in enumerate(days)}
+    summed = daily_pnl.group_by("session").agg(pl.col("pnl_usd").sum()).sort("session")
+    for day, pnl in summed.iter_rows():
+        if day not in place:
+            raise ValueError(f"daily profit on {day}, which is not a session of the window")
+        values[place[day]] = pnl
+    return values
+
+
+def _split(frame: pl.DataFrame, column: str) -> dict[str, pl.DataFrame]:
+    parts = frame.with_columns(pl.col(column).cast(pl.String)).partition_by(column, as_dict=True, maintain_order=True)
+    return {str(key[0]): part for key, part in parts.items()}
+
+
+def _floats(trades: pl.DataFrame, column: str, otherwise: FloatArray | None = None) -> FloatArray:
+    values = trades[column].cast(pl.Float64).to_numpy().astype(np.float64)
+    return values if otherwise is None else np.where(np.isnan(values), otherwise, values)
+
+
+def _share(trades: pl.DataFrame, column: str) -> float | None:
+    return None if trades.height == 0 else int(trades[column].sum() or 0) / trades.height
+
+
+def _with_adjusted_p(summary: DetectorSummary, p: float | None) -> DetectorSummary:
+    return replace(summary, p_value_adjusted=p)
