@@ -16,8 +16,8 @@ import socket
 import stat
 import zlib
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -271,6 +271,24 @@ def remove(path: Path) -> None:
     """Deletes a file if it is there."""
     try:
         path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def md5_of(path: Path) -> str:
+    """MD5 of a file's bytes, hexadecimal: the ETag of an S3 object uploaded in one piece; not a safeguard."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(_HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def append_block(stream: IO[bytes], path: Path, block: bytes) -> None:
+    """Appends to a file opened by `open_to_append`; a full disk becomes a StorageError and leaves what was written."""
+    try:
+        stream.write(block)
+        stream.flush()
     except OSError as error:
         raise storage_error(path, error) from error
 
