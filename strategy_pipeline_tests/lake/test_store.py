@@ -87,6 +87,21 @@ def test_a_frame_that_breaks_the_contract_is_refused_and_the_old_partition_stays
     assert lake.info(HISTORICAL_BARS, {"session": DAY}) == written
 
 
+def test_many_partitions_at_once_have_the_bytes_of_one_at_a_time(lake):
+    days = [DAY, date(2024, 11, 29)]
+    frames = {day: minute_bars(day, list(range(30))) for day in days}
+    single = [lake.write(HISTORICAL_BARS, {"session": day}, frames[day], {"n": str(day)}) for day in days]
+    together = lake.write_many(HISTORICAL_BARS, [({"session": day}, frames[day], {"n": str(day)}) for day in days])
+    assert together == single
+
+
+def test_one_bad_partition_of_many_stops_all_of_them(lake):
+    good, bad = bars(), minute_bars(date(2024, 11, 29), [0]).with_columns(low=pl.lit(1e9))
+    with pytest.raises(ContractError, match="prices_ordered"):
+        lake.write_many(HISTORICAL_BARS, [({"session": DAY}, good, {}), ({"session": date(2024, 11, 29)}, bad, {})])
+    assert lake.keys(HISTORICAL_BARS) == []
+
+
 def test_columns_and_filters_are_read_without_the_rest(lake):
     lake.write(HISTORICAL_BARS, {"session": DAY}, bars())
     some = lake.read_sessions(HISTORICAL_BARS, [DAY], columns=["symbol", "close"], where=pl.col("close") > 100.15)
