@@ -1,0 +1,44 @@
+"""The one session partitions definition, the detector partitions, and the mappings between sessions.
+
+Every session-partitioned asset uses the same object, so the graph has one time axis.
+"""
+
+from datetime import date, datetime, time
+
+import dagster as dg
+
+from strategy_pipeline.detectors import catalogue
+from strategy_pipeline.market import calendar
+
+NEW_YORK = "America/New_York"
+KEY_FORMAT = "%Y-%m-%d"
+# Weekends as one cron string: Dagster hashes and scans the list of exclusions on every call, so it has to be short.
+WEEKENDS = "0 0 * * 6,0"
+
+SESSIONS = dg.TimeWindowPartitionsDefinition(
+    start=calendar.first_session().isoformat(),
+    fmt=KEY_FORMAT,
+    cron_schedule="0 0 * * *",
+    timezone=NEW_YORK,
+    end_offset=0,
+    exclusions=[
+        WEEKENDS,
+        *(
+            datetime.combine(day, time())
+            for day in calendar.full_holidays()
+            if day > calendar.first_session()
+        ),
+    ],
+)
+
+DETECTORS = dg.StaticPartitionsDefinition(catalogue.ALL_NAMES)
+
+
+def sessions_before(count: int) -> dg.TimeWindowPartitionMapping:
+    """Each session depends on itself and the `count` sessions before it; sessions before the first one are not missed."""
+    return dg.TimeWindowPartitionMapping(start_offset=-count, allow_nonexistent_upstream_partitions=True)
+
+
+def session_of(key: str) -> date:
+    """The session a partition key names."""
+    return date.fromisoformat(key)
