@@ -127,7 +127,7 @@ class Lake:
     def write_many(
         self, table: Table, parts: Iterable[tuple[PartitionKey, pl.DataFrame, Mapping[str, str]]]
     ) -> list[PartitionInfo]:
-        """Replaces many partitions, given as (key, frame, metadata); the contract is proven for all before any is written.
+        """Replaces many partitions, given as (key, frame, metadata); the contract is proven before any is written.
 
         Proving a thousand small frames together costs little more than proving one.
         """
