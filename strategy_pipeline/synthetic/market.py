@@ -34,8 +34,10 @@ _DAY_WINDOW, _DAY_SPREAD = 10, 0.20
 _MINUTE_WINDOW, _MINUTE_SPREAD = 60, 0.25
 _OPENING_MINUTES, _OPENING_SPREAD = 30, 0.40
 _VOLUME_SPREAD, _CLOSING_AUCTION = 0.22, 6.0
+# A day with news is busy from its open on, whichever way the news will go.
+_ANTICIPATION = 1.4
 # Volume after news: from and to this many minutes after its own, so many times the usual.
-_RUSH = ((0, 1, 150.0), (1, 15, 18.0), (15, 75, 2.5))
+_RUSH = ((0, 1, 200.0), (1, 15, 22.0), (15, 75, 2.0))
 _CHICAGO = ZoneInfo("America/Chicago")
 _MINUTE_NS = 60_000_000_000
 _SHARES_PER_TRADE = 120
@@ -213,6 +215,7 @@ class PriceProcess:
         for one in self.plan.news:
             if one.symbol == newsmaker:
                 at = self._position(OneMinute(one.symbol, one.session, one.minute))
+                volume[at - one.minute : at] *= _ANTICIPATION
                 for first, last, times in _RUSH:
                     volume[at + first : at + last] *= times
         return np.floor(volume + 1.0).astype(np.int64)
