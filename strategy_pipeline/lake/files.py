@@ -328,3 +328,29 @@ def read_csv_typed(path: Path, columns: Mapping[str, pl.DataType]) -> pl.DataFra
     except (pl.exceptions.PolarsError, OSError):
         read_gzip(path)
         return None
+
+
+def csv_lines(path: Path) -> pl.Series:
+    """The lines of a gzipped text after its header, as they stand; an empty line is null.
+
+    Bytes that are not UTF-8 become the replacement character. Raises DamagedFileError when the gzip stream is not whole.
+    """
+    try:
+        # A control character that no line contains keeps each line in one piece, quotes and commas included.
+        lines = pl.read_csv(
+            path,
+            separator="\x01",
+            has_header=False,
+            skip_rows=1,
+            quote_char=None,
+            schema={"line": pl.String},
+            encoding="utf8-lossy",
+        )
+    except (pl.exceptions.PolarsError, OSError):
+        # Such a line does contain it, or the stream is damaged; read_gzip says which.
+        text = read_gzip(path).decode("utf-8", errors="replace")
+        rest = text.split("\n")[1:]
+        if rest and not rest[-1]:
+            rest.pop()
+        return pl.Series("line", [line.rstrip("\r") or None for line in rest], dtype=pl.String)
+    return lines["line"]
