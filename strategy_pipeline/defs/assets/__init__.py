@@ -1,0 +1,10 @@
+"""The graph, one module per group in the order in which data passes through; each asset is a few lines over a function."""
+
+import dagster as dg
+
+from strategy_pipeline.defs.assets.flat_files import flat_file_assets
+
+
+def all_assets() -> dict[str, list[dg.AssetsDefinition]]:
+    """Every asset by its group."""
+    return {"flat_files": flat_file_assets}

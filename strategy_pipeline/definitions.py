@@ -1,0 +1,24 @@
+"""The assembly Dagster loads: assets with the policies of their group, checks, jobs, schedule, sensor and resources."""
+
+from typing import Any
+
+import dagster as dg
+
+from strategy_pipeline.defs.assets import all_assets
+from strategy_pipeline.defs.policies import with_group_policies
+from strategy_pipeline.defs.resources import default_resources
+
+
+def build_defs(**overrides: Any) -> dg.Definitions:
+    """All definitions; `overrides` replaces resources by name (``lake=Lake(folder)``), for tests and the command line."""
+    unknown = sorted(set(overrides) - set(default_resources()))
+    if unknown:
+        raise ValueError(f"there are no resources named {unknown}")
+    return dg.Definitions(
+        assets=with_group_policies(all_assets()),
+        resources={**default_resources(), **overrides},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,43 @@
+"""What holds for every asset of a group (owners, kinds) and for every job (retries). Set here once, not asset by asset."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import dagster as dg
+
+
+@dataclass(frozen=True)
+class GroupPolicy:
+    """The team that owns a group, and the kinds shown as badges."""
+
+    owner: str
+    kinds: frozenset[str]
+
+
+POLICIES = {
+    "flat_files": GroupPolicy("team:market-data", frozenset({"s3", "csv"})),
+    "reference": GroupPolicy("team:market-data", frozenset({"polars", "parquet"})),
+    "bars": GroupPolicy("team:market-data", frozenset({"polars", "parquet"})),
+    "features": GroupPolicy("team:research", frozenset({"polars", "parquet"})),
+    "backtests": GroupPolicy("team:research", frozenset({"numba", "parquet"})),
+}
+
+
+# The daemon tries failed runs of jobs again, from the failed step; runs of the command line say at once what is wrong.
+RETRY_TAGS = {"dagster/max_retries": "2", "dagster/retry_strategy": "FROM_FAILURE"}
+
+
+def with_group_policies(groups: dict[str, Iterable[dg.AssetsDefinition]]) -> list[dg.AssetsDefinition]:
+    """The assets of each group with the group's name, owners and kinds; raises KeyError for a group without a policy."""
+    placed = []
+    for group, assets in groups.items():
+        policy = POLICIES[group]
+        for asset in assets:
+            placed.append(
+                asset.map_asset_specs(
+                    lambda spec, group=group, policy=policy: spec.replace_attributes(
+                        group_name=group, owners=[policy.owner], kinds={*spec.kinds, *policy.kinds}
+                    )
+                )
+            )
+    return placed

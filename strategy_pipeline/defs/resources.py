@@ -1,0 +1,58 @@
+"""What assets are handed: settings, watchlist, lake, the vendor's flat files, our copy of them, and a progress display.
+
+Each is built when a run first asks for it, never at import. The S3 client is made here and nowhere else.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from strategy_pipeline.defs.progress import NoProgress
+from strategy_pipeline.errors import SettingsError
+from strategy_pipeline.ingestion.flat_files import FlatFileStore, LocalFlatFileStore, S3FlatFileStore
+from strategy_pipeline.ingestion.mirror import RawMirror
+from strategy_pipeline.lake.store import Lake
+from strategy_pipeline.settings import Settings, load_settings, load_watchlist
+
+
+def flat_file_store(settings: Settings) -> FlatFileStore:
+    """The place FLAT_FILES_URL names: a folder, or a bucket through dagster-aws with path-style addresses."""
+    location = settings.flat_files_location
+    if not location.startswith("s3://"):
+        return LocalFlatFileStore(Path(location))
+    bucket, _, prefix = location.removeprefix("s3://").partition("/")
+    if prefix.strip("/"):
+        raise SettingsError(f"FLAT_FILES_URL is {location!r} (text): expected s3://bucket without a folder behind it.")
+    return S3FlatFileStore(s3_client(settings), bucket)
+
+
+def s3_client(settings: Settings) -> Any:
+    """A client of the vendor's endpoint; with an endpoint of its own, botocore addresses buckets path-style."""
+    from dagster_aws.s3 import S3Resource
+
+    access, secret = settings.massive_aws_access_key, settings.massive_aws_secret_key
+    return S3Resource(
+        endpoint_url=settings.massive_s3_endpoint,
+        region_name=settings.massive_s3_region,
+        aws_access_key_id=access.get_secret_value() if access else None,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        max_attempts=5,
+    ).get_client()
+
+
+def _resource(description: str, build: Callable[[], Any]) -> dg.ResourceDefinition:
+    return dg.ResourceDefinition(resource_fn=lambda _: build(), description=description)
+
+
+def default_resources(read_settings: Callable[[], Settings] = load_settings) -> dict[str, Any]:
+    """Resources by the name under which assets ask for them."""
+    return {
+        "settings": _resource("Settings from the environment and .env", read_settings),
+        "watchlist": _resource("The watched instruments", lambda: load_watchlist(read_settings().watchlist)),
+        "lake": _resource("Tables of the project, on a folder or S3", lambda: Lake(read_settings().lake_location)),
+        "flat_files": _resource("The vendor's files, in a bucket or a mirror", lambda: flat_file_store(read_settings())),
+        "raw_files": _resource("Our copy of the vendor's files", lambda: RawMirror(read_settings().raw_folder)),
+        "progress": _resource("Where long work reports how far it is", NoProgress),
+    }
