@@ -15,7 +15,7 @@ import shutil
 import socket
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -122,6 +122,31 @@ def create_exclusively(path: Path, data: bytes) -> bool:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     return True
+
+
+def create_first_free(folder: Path, stems: Iterable[str], contents: Mapping[str, bytes]) -> dict[str, Path]:
+    """Creates one file per suffix of `contents` under the first stem that no file has yet; returns suffix -> path.
+
+    The first suffix claims the stem against other processes and the last one appears last. When a later file cannot be
+    written, the earlier ones are taken back and StorageError is raised.
+    """
+    suffixes = list(contents)
+    for stem in stems:
+        paths = {suffix: folder / f"{stem}{suffix}" for suffix in suffixes}
+        if any(path.exists() for path in paths.values()):
+            continue
+        if not create_exclusively(paths[suffixes[0]], contents[suffixes[0]]):
+            continue
+        try:
+            for suffix in suffixes[1:]:
+                write_bytes(paths[suffix], contents[suffix])
+        except StorageError:
+            for path in paths.values():
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+            raise
+        return paths
+    raise StorageError(f"Every file name tried in {folder} is taken: choose another folder.")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -333,7 +358,7 @@ def read_csv_typed(path: Path, columns: Mapping[str, pl.DataType]) -> pl.DataFra
 def csv_lines(path: Path) -> pl.Series:
     """The lines of a gzipped text after its header, as they stand; an empty line is null.
 
-    Bytes that are not UTF-8 become the replacement character. Raises DamagedFileError when the gzip stream is not whole.
+    Bytes that are not UTF-8 become the replacement character. Raises DamagedFileError when the stream is not whole.
     """
     try:
         # A control character that no line contains keeps each line in one piece, quotes and commas included.
