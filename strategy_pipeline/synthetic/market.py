@@ -145,12 +145,15 @@ class PriceProcess:
         return returns, history
 
     def _add_news(self, security: Security, returns: Array) -> None:
-        """Jumps within one minute; a planted recovery is a constant drift from the end of the news bar on."""
+        """Jumps between two minutes; a planted recovery is a constant drift from the end of the news bar on.
+
+        A jump inside a minute would hand every stop its own price although nobody traded there: an edge from nothing.
+        """
         for one in self.plan.news:
             if one.symbol != security.symbol:
                 continue
             at = self._position(OneMinute(one.symbol, one.session, one.minute))
-            returns[at] += one.jump_bps / 10_000.0 / STEPS
+            returns[at, 0] += one.jump_bps / 10_000.0
             after = at - one.minute % 15 + 15
             until = min(after + RECOVERY_MINUTES, int(self._starts[self._session_of[one.session] + 1]))
             returns[after:until] += one.recovery_bps / 10_000.0 / (RECOVERY_MINUTES * STEPS)
@@ -225,7 +228,7 @@ class PriceProcess:
         basis = np.ones(len(days), dtype=np.int64)
         for split in self.plan.splits:
             if split.symbol == security.symbol:
-                before = np.array([day < split.execution_date for day in days])
+                before = np.array([day < split.execution_date for day in days], dtype=np.bool_)
                 basis[before] *= split.split_to // split.split_from
         return basis
 

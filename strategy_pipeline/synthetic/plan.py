@@ -19,7 +19,7 @@ RECOVERY_MINUTES = 225
 # 15m bars in which news may break; after a stock's, fifteen bars are left to the close for the recovery.
 _FIRST_NEWS_BAR, _LAST_NEWS_BAR, _LAST_MARKET_NEWS_BAR = 2, 9, 21
 # A jump in multiples of the volatility of a 15-minute return, and how much of a planted one is recovered.
-_SMALLEST_JUMP, _JUMP_SPREAD, _RECOVERED_PCT = 13.0, 3.0, 80
+_SMALLEST_JUMP, _JUMP_SPREAD, _RECOVERED_PCT = 13.0, 2.5, 80
 # The rvol of a detector needs ten earlier sessions, atr_ratio_15m nine.
 _QUIET_SESSIONS = 12
 
@@ -44,9 +44,9 @@ class Security:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """A headline: the price jumps within one minute; a planted one is followed by a recovery over 225 minutes.
+    """A headline: the price gaps between two minutes; a planted one is followed by a recovery over 225 minutes.
 
-    `minute` counts from the open to the start of the jump minute; `bar_end` is the end of its 15m bar, where the
+    `minute` counts from the open to the first minute after the gap; `bar_end` is the end of its 15m bar, where the
     detector sees it and from where on the recovery runs as a constant drift. `jump_bps` and `recovery_bps` are simple
     returns in basis points; recovery 0 means that nothing follows.
     """
@@ -130,7 +130,7 @@ _STOCKS = (
     Security("ECHO", STOCK, 478.0, 0.27, 0.60, 21_000, market_beta=0.8),
     Security("ALFA", STOCK, 64.0, 0.56, 1.20, 60_000, market_beta=0.6, news_a_session=0.40),
     Security("BRAVO", STOCK, 118.0, 0.54, 1.10, 42_000, market_beta=0.7, news_a_session=0.40),
-    Security("CHARL", STOCK, 92.0, 0.60, 1.30, 30_000, market_beta=0.5, news_a_session=0.40),
+    Security("CHARL", STOCK, 92.0, 0.57, 1.30, 30_000, market_beta=0.5, news_a_session=0.40),
     Security("DELTA", STOCK, 51.0, 0.58, 1.20, 75_000, market_beta=0.6, news_a_session=0.40),
     Security("FOXT", STOCK, 147.0, 0.56, 1.00, 9_000, market_beta=0.4, news_a_session=0.40, missing_minutes_pct=1.0),
 )
