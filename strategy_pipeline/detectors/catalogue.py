@@ -1,4 +1,4 @@
-"""The seventeen detectors of the catalogue: the declarations there are, and the ones that cannot run yet, with the reason.
+"""The seventeen detectors of the catalogue: the declarations there are, and those that cannot run yet, with the reason.
 
 Reports list all seventeen names, so that "not tested" is never mistaken for "no trades".
 """
@@ -79,7 +79,8 @@ ALL_NAMES: tuple[str, ...] = (
     "eod_pin_setup",
 )
 
-_BY_NAME: dict[str, Detector | Untestable] = {entry.name: entry for entry in (*CATALOGUE, *UNTESTABLE)}
+_ENTRIES: tuple[Detector | Untestable, ...] = (*CATALOGUE, *UNTESTABLE)
+_BY_NAME = {listed.name: listed for listed in _ENTRIES}
 
 
 def entry(name: str) -> Detector | Untestable:

@@ -11,7 +11,7 @@ COMPARED_DECIMALS = 9
 
 
 def rounded(value: pl.Expr) -> pl.Expr:
-    """`value` as it may be compared with a threshold: at 9 decimals, so that 0.1 + 0.2 is 0.3 (detectors.md section 1)."""
+    """`value` as it may be compared: at 9 decimals, so that 0.1 + 0.2 is 0.3 (detectors.md section 1)."""
     return value.round(COMPARED_DECIMALS)
 
 

@@ -1,4 +1,4 @@
-"""Declarations applied to feature rows: one detector on every row, many detectors for their firings, and input coverage.
+"""Declarations applied to feature rows: one detector on every row, the firings of many, and the coverage of inputs.
 
 Every expression looks at one row only, so the newest row alone and the whole history give the same bits.
 """
@@ -22,6 +22,7 @@ CARRIED = (
     "market_regime",
     "vix_tier",
 )
+MISSING = "inputs_missing"
 FACTOR_DTYPE = pl.List(pl.Struct({"name": pl.String, "weight": pl.Float64, "value": pl.Float64}))
 SIGNAL_SCHEMA: dict[str, pl.DataType] = {
     "detector": pl.String(),
@@ -31,7 +32,7 @@ SIGNAL_SCHEMA: dict[str, pl.DataType] = {
     "score": pl.Float64(),
     "atr": pl.Float64(),
     "factors": FACTOR_DTYPE,
-    "inputs_missing": pl.List(pl.String()),
+    MISSING: pl.List(pl.String()),
 }
 
 
@@ -43,46 +44,50 @@ def evaluate(detector: Detector, features: pl.DataFrame) -> pl.DataFrame:
     miss can be explained) and inputs_missing (declared inputs that were null, NaN or infinite, required ones first).
     """
     prepared = _prepared([detector], features)
-    scored = prepared.with_columns(detector.fired().alias("fired")).with_columns(detector.clamped_factors())
-    return scored.select(
-        *ROW_KEY,
-        pl.lit(detector.name).alias("detector"),
-        _direction(detector).alias("direction"),
-        "fired",
-        pl.when("fired").then(detector.base_score()).alias("score"),
-        pl.struct([factor.name for factor in detector.factors]).alias("factors"),
-        _missing(detector).alias("inputs_missing"),
+    scored = (
+        prepared.lazy()
+        .with_columns(detector.fired().alias("fired"), *detector.clamped_factors(), _missing_mask(detector))
+        .select(
+            *ROW_KEY,
+            pl.lit(detector.name).alias("detector"),
+            _direction(detector).alias("direction"),
+            "fired",
+            pl.when("fired").then(detector.base_score()).alias("score"),
+            pl.struct([factor.name for factor in detector.factors]).alias("factors"),
+            MISSING,
+        )
+        .collect()
     )
+    return _with_missing_names(scored, detector)
 
 
-def signals(
-    detectors: Sequence[Detector], features: pl.DataFrame, *, carried: Iterable[str] = CARRIED
-) -> pl.DataFrame:
+def signals(detectors: Sequence[Detector], features: pl.DataFrame, *, carried: Iterable[str] = CARRIED) -> pl.DataFrame:
     """The rows on which any of `detectors` fired, with the scores `evaluate` gives them.
 
-    Sorted by detector, timeframe, bar_end, symbol. Columns: the row's key, then SIGNAL_SCHEMA (`atr` is atr14 of the row's own
-    timeframe in $, null while it warms up; `factors` is a list of name, weight, value), then those of `carried` the
-    features have. Gates see every row; factors are computed only where a gate opened.
+    Sorted by detector, timeframe, bar_end, symbol. Columns: the row's key, then SIGNAL_SCHEMA (`atr` is atr14 of the
+    row's own timeframe in $, null while it warms up; `factors` is a list of name, weight, value), then those of
+    `carried` the features have. Gates see every row; factors are computed only where a gate opened.
     """
     along = [name for name in carried if name in features.columns]
     prepared = _prepared(detectors, features, extra=("atr14", *along))
     gates = prepared.lazy().select([detector.fired().alias(detector.name) for detector in detectors]).collect()
-    fired = [
-        _scored(detector, prepared.filter(gates[detector.name]), along)
-        for detector in detectors
-        if gates[detector.name].any()
-    ]
-    if not fired:
+    # Few rows open any gate: copy those once, then share them out among the detectors.
+    opened = gates.select(pl.any_horizontal(pl.all())).to_series() if detectors else pl.Series([], dtype=pl.Boolean)
+    rows, gates = prepared.filter(opened), gates.filter(opened)
+    firing = [detector for detector in detectors if gates[detector.name].any()]
+    if not firing:
         return _empty_signals(prepared, along)
-    return pl.concat(fired).sort("detector", "timeframe", "bar_end", "symbol")
+    scored = pl.collect_all([_scored(detector, rows.filter(gates[detector.name]), along) for detector in firing])
+    named = [_with_missing_names(frame, detector) for frame, detector in zip(scored, firing, strict=True)]
+    return pl.concat(named).sort("detector", "timeframe", "bar_end", "symbol")
 
 
 def coverage(detectors: Sequence[Detector], features: pl.DataFrame) -> pl.DataFrame:
     """How often each required input was there at all, per detector.
 
     Columns: detector, input, eligible (symbol-sessions of the detector's asset classes), present (those in which a
-    regular-hours row holds the input), share (present / eligible, null without eligible ones). A run calls a detector not testable
-    when a share is under 0.6 (backtesting.md section 1).
+    regular-hours row holds the input), share (present / eligible, null without eligible ones). A run calls a detector
+    not testable when a share is under 0.6 (backtesting.md section 1).
     """
     prepared = _prepared(detectors, features)
     names = sorted({name for detector in detectors for name in detector.all_required})
@@ -107,9 +112,7 @@ def coverage(detectors: Sequence[Detector], features: pl.DataFrame) -> pl.DataFr
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _prepared(
-    detectors: Sequence[Detector], features: pl.DataFrame, extra: Sequence[str] = ()
-) -> pl.DataFrame:
+def _prepared(detectors: Sequence[Detector], features: pl.DataFrame, extra: Sequence[str] = ()) -> pl.DataFrame:
     """The row's key and the declared inputs, typed, with NaN and infinities as null; an absent column is all null."""
     inputs = {name: None for detector in detectors for name in detector.inputs}
     columns = {
@@ -122,7 +125,10 @@ def _prepared(
         available_at = pl.max_horizontal("available_at", "bar_end")
     keys = {name: pl.col(name) for name in ("symbol", "timeframe", "session", "bar_end")}
     columns = keys | {"available_at": available_at} | columns
-    return features.lazy().select([expression.alias(name) for name, expression in columns.items()]).collect()
+    # A frame read from many partitions has many chunks, and every expression would walk them all.
+    stored = [name for name in (*columns, "available_at") if name in features.columns]
+    compact = features.select(dict.fromkeys(stored)).rechunk()
+    return compact.lazy().select([expression.alias(name) for name, expression in columns.items()]).collect()
 
 
 def _known(name: str, schema: pl.Schema) -> pl.Expr:
@@ -133,10 +139,20 @@ def _known(name: str, schema: pl.Schema) -> pl.Expr:
     return pl.when(value.is_finite()).then(value) if dtype.is_float() else value
 
 
-def _missing(detector: Detector) -> pl.Expr:
-    return pl.concat_list(
-        [pl.when(pl.col(name).is_null()).then(pl.lit(name, dtype=pl.String)) for name in detector.inputs]
-    ).list.drop_nulls()
+def _missing_mask(detector: Detector) -> pl.Expr:
+    """Which declared inputs are null, as one bit each: a list of names per row would cost more than all factors."""
+    bits = [pl.col(name).is_null().cast(pl.Int64) * (1 << bit) for bit, name in enumerate(detector.inputs)]
+    return pl.sum_horizontal(bits).alias(MISSING)
+
+
+def _with_missing_names(frame: pl.DataFrame, detector: Detector) -> pl.DataFrame:
+    """The same frame with the mask spelled out as names in declared order."""
+    masks = frame[MISSING].unique().sort()
+    spelled = pl.Series(
+        [[name for bit, name in enumerate(detector.inputs) if mask >> bit & 1] for mask in masks],
+        dtype=pl.List(pl.String),
+    )
+    return frame.with_columns(spelled.gather(masks.search_sorted(frame[MISSING])).alias(MISSING))
 
 
 def _direction(detector: Detector) -> pl.Expr:
@@ -146,7 +162,7 @@ def _direction(detector: Detector) -> pl.Expr:
     return pl.lit(detector.direction, dtype=DIRECTION_DTYPE)
 
 
-def _scored(detector: Detector, rows: pl.DataFrame, along: Sequence[str]) -> pl.DataFrame:
+def _scored(detector: Detector, rows: pl.DataFrame, along: Sequence[str]) -> pl.LazyFrame:
     entries = [
         pl.struct(
             pl.lit(factor.name).alias("name"),
@@ -155,7 +171,8 @@ def _scored(detector: Detector, rows: pl.DataFrame, along: Sequence[str]) -> pl.
         )
         for factor in detector.factors
     ]
-    return rows.with_columns(detector.clamped_factors()).select(
+    prepared = rows.lazy().with_columns(*detector.clamped_factors(), _missing_mask(detector))
+    return prepared.select(
         *ROW_KEY,
         pl.lit(detector.name).alias("detector"),
         pl.lit(detector.definition_version).alias("detector_version"),
@@ -164,7 +181,7 @@ def _scored(detector: Detector, rows: pl.DataFrame, along: Sequence[str]) -> pl.
         detector.base_score().alias("score"),
         pl.col("atr14").alias("atr"),
         pl.concat_list(entries).alias("factors"),
-        _missing(detector).alias("inputs_missing"),
+        MISSING,
         *along,
     )
 

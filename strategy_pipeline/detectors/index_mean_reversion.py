@@ -1,4 +1,4 @@
-"""Mean reversion on indices: the rules of mean_reversion.py with an index's smaller stretches and the time of session."""
+"""Mean reversion on indices: the rules of mean_reversion.py with smaller stretches and the time of session."""
 
 from dataclasses import asdict
 

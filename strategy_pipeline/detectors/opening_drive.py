@@ -28,11 +28,7 @@ def opening_drive(side: Side, thresholds: OpeningDriveThresholds = OpeningDriveT
     move = side.signed(pl.col("session_move_pct"))
     rvol = pl.col("rvol")
     aligned_flow = (
-        pl.when(rounded(pl.col("flow_score")) > 60.0)
-        .then(100.0)
-        .when(side.sweeps_over(3))
-        .then(90.0)
-        .otherwise(75.0)
+        pl.when(rounded(pl.col("flow_score")) > 60.0).then(100.0).when(side.sweeps_over(3)).then(90.0).otherwise(75.0)
     )
     flow = pl.when(side.flow_aligned).then(aligned_flow).when(side.flow_opposed).then(30.0).otherwise(50.0)
     support = side.pick("mtf_support_long_pct", "mtf_support_short_pct")

@@ -69,9 +69,7 @@ def power_hour_reversal(side: Side, thresholds: PowerHourThresholds = PowerHourT
                 0.25,
                 at_most(strength, ((25.0, 100), (30.0, 85), (35.0, 70), (40.0, 55)), otherwise=40.0),
             ),
-            Factor(
-                "institutional_flow", 0.20, pl.when(pl.col("flow_bias").is_null()).then(50.0).otherwise(flow)
-            ),
+            Factor("institutional_flow", 0.20, pl.when(pl.col("flow_bias").is_null()).then(50.0).otherwise(flow)),
             Factor("session_move", 0.10, clamp(50.0 + 40.0 * fallen_pct)),
         ),
         thresholds=tuple(asdict(thresholds).items()),

@@ -4,6 +4,7 @@ The mirror rules are typed from the "Mirror" column of detectors.md section 2, n
 """
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -49,7 +50,7 @@ WORDS = {
 }  # fmt: skip
 TWIN = {"bullish": "bearish", "long": "short"}
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def row(asset_class: str, **values: object) -> Row:
@@ -82,11 +83,11 @@ def mirrored(values: Row) -> Row:
         if value is None:
             continue
         if name in REFLECTED:
-            result[REFLECTED[name]] = 2.0 * centre - value  # type: ignore[operator]  # rows hold mixed types
+            result[REFLECTED[name]] = 2.0 * centre - value
         elif name in NEGATED:
-            result[name] = -value  # type: ignore[operator]  # rows hold mixed types
+            result[name] = -value
         elif name in HUNDRED_MINUS:
-            result[name] = 100.0 - value  # type: ignore[operator]  # rows hold mixed types
+            result[name] = 100.0 - value
         elif name in EXCHANGED:
             result[EXCHANGED[name]] = value
         elif isinstance(value, str):
