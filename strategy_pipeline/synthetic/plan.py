@@ -44,7 +44,7 @@ class Security:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """A headline: the price gaps between two minutes; a planted one is followed by a recovery over 225 minutes.
+    """A headline: a halt, and the price opens the next 15m bar with a gap; a planted one recovers over 225 minutes.
 
     `minute` counts from the open to the first minute after the gap; `bar_end` is the end of its 15m bar, where the
     detector sees it and from where on the recovery runs as a constant drift. `jump_bps` and `recovery_bps` are simple
@@ -161,9 +161,9 @@ def _news(seed: int, days: tuple[date, ...], listed: tuple[Security, ...], plant
     found = []
     for one in listed:
         last_bar = _LAST_NEWS_BAR if one.asset_class == STOCK else _LAST_MARKET_NEWS_BAR
-        draws = uniforms(seed, f"news/{one.symbol}", (len(days), 5))
+        draws = uniforms(seed, f"news/{one.symbol}", (len(days), 4))
         for at, day in enumerate(days):
-            happens, side, bar, minute, size = (float(value) for value in draws[at])
+            happens, side, bar, size = (float(value) for value in draws[at])
             if at < _QUIET_SESSIONS or session(day).session_type == "half" or happens >= one.news_a_session:
                 continue
             bar_number = _FIRST_NEWS_BAR + int(bar * (last_bar - _FIRST_NEWS_BAR + 1))
@@ -174,7 +174,7 @@ def _news(seed: int, days: tuple[date, ...], listed: tuple[Security, ...], plant
                 News(
                     symbol=one.symbol,
                     session=day,
-                    minute=15 * bar_number + 3 + int(minute * 8),
+                    minute=15 * bar_number,
                     bar_end=session(day).open + timedelta(minutes=15 * (bar_number + 1)),
                     jump_bps=-jump_bps if down else jump_bps,
                     recovery_bps=jump_bps * _RECOVERED_PCT // 100 if recovers else 0,
