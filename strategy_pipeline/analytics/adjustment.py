@@ -1,0 +1,54 @@
+"""Split adjustment at read time: stored bars stay raw, a view is put on the share basis of the session that looks.
+
+A split counts from 00:00 New York of its ex-date and never earlier. Dividends do not change prices here.
+"""
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+PRICES = ("open", "high", "low", "close", "vwap")
+
+
+def split_factor(frame: pl.DataFrame, actions: pl.DataFrame, since: date | None = None) -> pl.Series:
+    """Shares on each row's session for one share on `since`: the product of ratios with since < ex_date <= session.
+
+    `frame` has symbol and session (any order); `actions` are rows of ``corporate_actions``; without `since` every split
+    counts. A raw price times this factor is continuous through splits, a raw volume divided by it likewise.
+    """
+    factor = np.ones(frame.height)
+    splits = actions.filter((pl.col("action") == "split") & (pl.col("ex_date") > (since or date.min)))
+    if splits.is_empty() or frame.is_empty():
+        return pl.Series("split_factor", factor)
+    symbols = frame["symbol"].cast(pl.String)
+    newest = frame["session"].max()
+    for symbol, ex_date, ratio in splits.sort("symbol", "ex_date").select("symbol", "ex_date", "split_ratio").rows():
+        if ex_date <= newest:
+            later = (symbols == symbol) & (frame["session"] >= ex_date)
+            factor[later.to_numpy()] *= ratio
+    return pl.Series("split_factor", factor)
+
+
+def adjust(bars: pl.DataFrame, actions: pl.DataFrame, basis: date) -> pl.DataFrame:
+    """`bars` on the share basis of session `basis`: what a person looking back from that session would see.
+
+    Prices of earlier sessions are divided by the splits in between and volumes multiplied; splits after `basis` do not
+    exist yet. Bars after `basis` are put on its basis as well, so that ``unadjust`` can take everything back.
+    """
+    return _scaled(bars, _ratio_to(bars, actions, basis))
+
+
+def unadjust(bars: pl.DataFrame, actions: pl.DataFrame, basis: date) -> pl.DataFrame:
+    """The raw bars that ``adjust`` with the same `basis` was given."""
+    return _scaled(bars, 1.0 / _ratio_to(bars, actions, basis))
+
+
+def _ratio_to(bars: pl.DataFrame, actions: pl.DataFrame, basis: date) -> pl.Series:
+    at_basis = bars.select("symbol", session=pl.lit(basis, dtype=pl.Date))
+    return split_factor(bars, actions) / split_factor(at_basis, actions)
+
+
+def _scaled(bars: pl.DataFrame, ratio: pl.Series) -> pl.DataFrame:
+    prices = [pl.col(name) * ratio for name in PRICES if name in bars.columns]
+    return bars.with_columns(*prices, volume=pl.col("volume") / ratio)
