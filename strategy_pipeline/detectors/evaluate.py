@@ -127,7 +127,7 @@ def _prepared(detectors: Sequence[Detector], features: pl.DataFrame, extra: Sequ
     columns = keys | {"available_at": available_at} | columns
     # A frame read from many partitions has many chunks, and every expression would walk them all.
     stored = [name for name in (*columns, "available_at") if name in features.columns]
-    compact = features.select(dict.fromkeys(stored)).rechunk()
+    compact = features.select(*dict.fromkeys(stored)).rechunk()
     return compact.lazy().select([expression.alias(name) for name, expression in columns.items()]).collect()
 
 
