@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 FILE_NAME = "part-0.parquet"
+_MOST_ROW_GROUPS = 64
 PartitionKey = Mapping[str, object]
 
 
@@ -65,13 +66,16 @@ def conform(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
 
     Raises ContractError naming missing or unknown columns, wrong types, or the broken rules with their row counts.
     """
-    ordered = _shaped(table, frame)
+    shaped = _shaped(table, frame)
+    if _holds_at_a_glance(table, shaped):
+        return shaped
+    ordered = _sorted(shaped, table.sort_by)
     _prove(table, ordered)
     return ordered
 
 
 def _shaped(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-    """`frame` with the table's columns and types, in its column order and row order."""
+    """`frame` with the table's columns and types, in its column order."""
     wanted, found = table.polars_schema, frame.schema
     if set(found) != set(wanted):
         missing, unknown = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
@@ -79,7 +83,7 @@ def _shaped(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     wrong = [f"{name} is {found[name]}, not {kind}" for name, kind in wanted.items() if found[name] != kind]
     if wrong:
         raise ContractError(f"A frame for {table.name} has wrong column types: {'; '.join(wrong)}.")
-    return _sorted(frame.select(wanted.names()), table.sort_by)
+    return frame.select(wanted.names())
 
 
 def _prove(table: Table, frame: pl.DataFrame) -> None:
@@ -156,7 +160,7 @@ class Lake:
 
         Proving a thousand small frames together costs little more than proving one.
         """
-        shaped = [(key, _shaped(table, frame), metadata) for key, frame, metadata in parts]
+        shaped = [(key, _sorted(_shaped(table, frame), table.sort_by), metadata) for key, frame, metadata in parts]
         if shaped:
             _prove(table, pl.concat([frame for _, frame, _ in shaped]))
         return [self._put(table, key, frame, metadata) for key, frame, metadata in shaped]
@@ -166,7 +170,9 @@ class Lake:
     ) -> PartitionInfo:
         folder = key_path(table, key)
         recorded = {name: str(value) for name, value in metadata.items()}
-        data = files.parquet_bytes(checked, metadata=recorded, row_group_rows=table.row_group_rows)
+        # Small row groups make a symbol cheap to reach, very many of them make the file costly to write.
+        row_group_rows = max(table.row_group_rows, -(-checked.height // _MOST_ROW_GROUPS))
+        data = files.parquet_bytes(checked, metadata=recorded, row_group_rows=row_group_rows)
         self._storage.write(f"{folder}/{FILE_NAME}", data)
         return PartitionInfo(
             table.name,
