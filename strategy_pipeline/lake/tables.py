@@ -30,9 +30,24 @@ def text(doc: str, *, nullable: bool = False, primary_key: bool = False) -> dy.S
     return dy.String(nullable=nullable, primary_key=primary_key, metadata={"doc": doc})
 
 
-def number(doc: str, *, nullable: bool = True, **bounds: float) -> dy.Float64:
+def number(
+    doc: str,
+    *,
+    nullable: bool = True,
+    min: float | None = None,
+    min_exclusive: float | None = None,
+    max: float | None = None,
+) -> dy.Float64:
     """A double-precision column that never holds NaN or an infinity."""
-    return dy.Float64(nullable=nullable, allow_inf=False, allow_nan=False, metadata={"doc": doc}, **bounds)
+    return dy.Float64(
+        nullable=nullable,
+        allow_inf=False,
+        allow_nan=False,
+        min=min,
+        min_exclusive=min_exclusive,
+        max=max,
+        metadata={"doc": doc},
+    )
 
 
 def one_of(values: tuple[str, ...], doc: str, *, nullable: bool = False, primary_key: bool = False) -> dy.Enum:
@@ -44,8 +59,8 @@ def one_of(values: tuple[str, ...], doc: str, *, nullable: bool = False, primary
 class Table:
     """A lake table: its contract, how it is cut into partitions, and in which order rows lie inside one.
 
-    `partition_by` names the key columns of the path in order (``session=…``, ``timeframe=…/session=…``). A partition key
-    may or may not also be a column of the schema.
+    `partition_by` names the key columns of the path in order (``session=…``, ``timeframe=…/session=…``). A partition
+    key may or may not also be a column of the schema.
     """
 
     name: str
@@ -317,4 +332,204 @@ SIGNAL_DISPOSITIONS = Table(
     ("detector",),
     ("detector", "symbol", "signal_bar_end", "direction"),
     "Every detection with its disposition; the dispositions of a detector sum to its detections.",
+)
+
+
+# Words of the feature schema (detectors.md section 2), in the order of the specification.
+TREND_STATES = ("volatile", "trending_up", "trending_down", "choppy", "ranging")
+FLOW_BIASES = ("bullish", "bearish", "neutral")
+FLOW_TRENDS = ("INCREASING", "STABLE", "DECREASING")
+FLOW_AGGRESSIVENESS = ("PASSIVE", "MODERATE", "AGGRESSIVE", "VERY_AGGRESSIVE")
+VIX_TIERS = ("low", "medium", "high", "extreme")
+MARKET_REGIMES = (
+    "CAPITULATION", "EUPHORIA", "BREAKDOWN", "BREAKOUT", "STRONG_DOWNTREND", "STRONG_UPTREND", "WEAK_DOWNTREND",
+    "WEAK_UPTREND", "CHOPPY_BEARISH", "CHOPPY_BULLISH", "RANGE_BOUND",
+)  # fmt: skip
+
+
+def flag(doc: str, *, nullable: bool = False) -> dy.Bool:
+    """A true-or-false column."""
+    return dy.Bool(nullable=nullable, metadata={"doc": doc})
+
+
+def count(doc: str, *, nullable: bool = True) -> dy.Int32:
+    """A whole-number column."""
+    return dy.Int32(nullable=nullable, metadata={"doc": doc})
+
+
+def words(doc: str) -> dy.List:
+    """A list of words, empty rather than null."""
+    return dy.List(dy.String(nullable=False), nullable=False, metadata={"doc": doc})
+
+
+class FeaturesSchema(dy.Schema):
+    """detectors.md section 2: everything a detector may read about one bar, known at `available_at`.
+
+    Prices are cleaned and split-adjusted to the basis of the row's session; percentages of price are of `prev_close`.
+    """
+
+    symbol = text("Canonical symbol", primary_key=True)
+    asset_class = one_of(("INDEX", "EQUITY_ETF", "STOCK"), "Class of the symbol")
+    timeframe = one_of(TIMEFRAMES, "Width of the row's window", primary_key=True)
+    session = dy.Date(nullable=False, metadata={"doc": "Exchange date (XNYS)"})
+    session_type = one_of(("full", "half"), "Length of the session")
+    bar_start = instant("Start of the window, inclusive")
+    bar_end = instant("End of the window, exclusive", primary_key=True)
+    is_regular_hours = flag("The window lies inside the session's regular hours")
+    minutes_since_open = count("Minutes from the open to bar_end", nullable=False)
+    minutes_to_close = count("Minutes from bar_end to the close", nullable=False)
+    open = number("First price of the bar, $", nullable=False)
+    high = number("Highest plausible price of the bar, $", nullable=False)
+    low = number("Lowest plausible price of the bar, $", nullable=False)
+    close = number("Last price of the bar, $", nullable=False)
+    volume = number("Volume of the bar, shares; null for an index", min=0)
+    prev_bar_close = number("Close of the preceding bar of the same session, $; null on the first")
+    mom3_pct = number("Change over three bars, % of prev_close")
+    patient_candle = flag("Body not larger than 0.3 ATR14", nullable=True)
+    session_open = number("Open of the session, $")
+    session_high = number("Highest price of the session so far, $")
+    session_low = number("Lowest price of the session so far, $")
+    prev_close = number("Close of the previous session, $")
+    prior_high = number("High of the previous session, $")
+    prior_low = number("Low of the previous session, $")
+    gap_pct = number("Open against prev_close, %")
+    session_move_pct = number("Close against the session's open, % of prev_close")
+    day_range_pos = number("Close within the session's range so far, 0-100; null without a range", min=0, max=100)
+    vwap = number("Session VWAP so far, $; null without volume")
+    vwap_dist_pct = number("Close against VWAP, % of prev_close")
+    or_high = number("High of the first 15 minutes, $; null before they are over or with under 80 % of their minutes")
+    or_low = number("Low of the first 15 minutes, $; null as or_high")
+    range_high_20 = number("Highest high of the 20 bars before this one, $")
+    range_low_20 = number("Lowest low of the 20 bars before this one, $")
+    swing_high = number("Latest confirmed pivot high, $")
+    swing_low = number("Latest confirmed pivot low, $")
+    higher_lows = flag("The last two confirmed pivot lows rise", nullable=True)
+    lower_highs = flag("The last two confirmed pivot highs fall", nullable=True)
+    ema21 = number("EMA 21 of close, $")
+    ema50 = number("EMA 50 of close, $")
+    ema200 = number("EMA 200 of close, $")
+    rsi14 = number("Wilder RSI 14, 0-100; 50 without movement", min=0, max=100.0000001)
+    rsi14_delta = number("Change of rsi14 from the previous bar, points")
+    atr14 = number("Wilder ATR 14, $", min=0)
+    rsi_div_bull = number("Price pivot low falls while RSI rises, 0-100", min=0, max=100)
+    rsi_div_bear = number("Price pivot high rises while RSI falls, 0-100", min=0, max=100)
+    rsi14_5m = number("rsi14 of the newest 5m bar, 0-100", min=0, max=100.0000001)
+    rsi14_15m = number("rsi14 of the newest 15m bar, 0-100", min=0, max=100.0000001)
+    rsi14_1h = number("rsi14 of the newest 1h bar, 0-100", min=0, max=100.0000001)
+    close_15m = number("Close of the newest 15m bar, $")
+    ema21_15m = number("EMA 21 of the newest 15m bar, $")
+    ema50_15m = number("EMA 50 of the newest 15m bar, $")
+    ema21_1h = number("EMA 21 of the newest 1h bar, $")
+    ema50_1h = number("EMA 50 of the newest 1h bar, $")
+    atr14_5m = number("ATR 14 of the newest 5m bar, $", min=0)
+    atr14_15m = number("ATR 14 of the newest 15m bar, $", min=0)
+    atr14_1h = number("ATR 14 of the newest 1h bar, $", min=0)
+    atr14_1d = number("ATR 14 of the previous session's daily bar, $", min=0)
+    atr_1d_pct = number("atr14_1d in % of prev_close")
+    atr_pct_15m = number("atr14_15m in % of prev_close")
+    atr_ratio_15m = number("atr14_15m against its mean over the previous 130 bars, ratio", min=0)
+    adx14_15m = number("Wilder ADX 14 of the newest 15m bar, 0-100", min=0, max=100.0000001)
+    trend_state = one_of(TREND_STATES, "detectors.md section 2.1", nullable=True)
+    rvol = number("Volume so far against the same minute of up to 20 prior sessions, ratio", min=0)
+    rvol_symbol = text("Symbol whose volume counts; null for an index without a proxy", nullable=True)
+    adv20_shares = number("Mean volume of 20 prior sessions, shares", min=0)
+    adv20_usd = number("Mean close x volume of 20 prior sessions, $", min=0)
+    spread_pct = number("Bid-ask spread, % of mid")
+    mtf_support_long_pct = number("Weight of the timeframes that point up, 0-100", min=0, max=100)
+    mtf_support_short_pct = number("Weight of the timeframes that point down, 0-100", min=0, max=100)
+    flow_bias = one_of(FLOW_BIASES, "Side of the options flow of the last 60 minutes", nullable=True)
+    flow_score = number("Strength of the flow, 0-100", min=0, max=100)
+    flow_institutional_score = number("Institutional share of the flow, 0-100", min=0, max=100)
+    flow_buy_pressure_pct = number("Buying pressure of the flow, 0-100", min=0, max=100)
+    flow_sweeps_bull = count("Bullish sweeps of the last 60 minutes")
+    flow_sweeps_bear = count("Bearish sweeps of the last 60 minutes")
+    flow_blocks_bull = count("Bullish blocks of the last 60 minutes")
+    flow_blocks_bear = count("Bearish blocks of the last 60 minutes")
+    flow_large_pct = number("Sweeps and blocks, % of trades")
+    flow_trend = one_of(FLOW_TRENDS, "Direction of the flow's strength", nullable=True)
+    flow_aggressiveness = one_of(FLOW_AGGRESSIVENESS, "How aggressive the flow is", nullable=True)
+    net_gex_ratio = number("Net to gross dealer gamma, -1 to 1", min=-1, max=1)
+    max_gamma_strike = number("Strike with the largest gross dollar gamma, $")
+    gamma_flip = number("Price at which dealer gamma is zero, $")
+    gamma_flip_slope = number("Steepness of dealer gamma around the flip, ratio")
+    call_wall = number("Strike of the call wall, $")
+    put_wall = number("Strike of the put wall, $")
+    gex_gross_adv_pct = number("Gross gamma per 1 % move, % of adv20_usd")
+    max_pain_strike = number("Max pain of the expiry that ends today, $")
+    oi_at_pin = dy.Int64(nullable=True, metadata={"doc": "Open interest at that strike, contracts"})
+    oi_pin_share_pct = number("Its share of the expiry's open interest, %")
+    gex_at_pin = number("Net dollar gamma at that strike, $ per 1 %")
+    call_volume_share_pct = number("Calls in today's option volume of near expiries, %", min=0, max=100)
+    opt_rvol = number("Option volume so far against the same minute of prior sessions, ratio", min=0)
+    is_0dte = flag("An expiry settles this session", nullable=True)
+    minutes_to_expiry = count("Minutes to the nearest settlement")
+    vix_level = number("Newest VIX, points")
+    vix_tier = one_of(VIX_TIERS, "Band of the VIX", nullable=True)
+    iv_percentile_pct = number("Percentile of implied volatility, 0-100", min=0, max=100)
+    market_regime = one_of(MARKET_REGIMES, "Regime label of the previous close", nullable=True)
+    bar_flags = words("What the bar filter found in the row's bar; empty when nothing")
+    inputs_substituted = words("Columns taken from the row's own timeframe instead of the one in their name")
+    available_at = instant("First moment everything in the row could be known")
+    definition_version = text("Method that produced the row")
+
+    @dy.rule()
+    def prices_ordered(cls) -> pl.Expr:
+        return (pl.col("low") <= pl.min_horizontal("open", "close")) & (
+            pl.max_horizontal("open", "close") <= pl.col("high")
+        )
+
+    @dy.rule()
+    def known_after_it_ended(cls) -> pl.Expr:
+        return pl.col("available_at") >= pl.col("bar_end")
+
+
+FEATURES = Table(
+    "features",
+    FeaturesSchema,
+    ("timeframe", "session"),
+    ("symbol", "bar_end"),
+    "What every detector reads: price, volume, session and trend features of each regular-hours bar.",
+)
+
+
+class BacktestEquitySchema(dy.Schema):
+    """Daily result of each detector's own book, flat sessions included; marked to market at the close, net of costs."""
+
+    run_id = text("Hash of configuration, data and code version", primary_key=True)
+    detector = text("Detector", primary_key=True)
+    session = dy.Date(nullable=False, primary_key=True, metadata={"doc": "Exchange date (XNYS)"})
+    pnl_usd = number("Result of the session, $", nullable=False)
+    daily_return = number("Result as a fraction of the initial equity", nullable=False)
+    equity_usd = number("Equity at the close, $", nullable=False)
+    open_positions = dy.Int32(nullable=False, min=0, metadata={"doc": "Positions held during the session"})
+
+
+BACKTEST_EQUITY = Table(
+    "backtest_equity",
+    BacktestEquitySchema,
+    ("detector",),
+    ("detector", "session"),
+    "The equity curve of every detector's book over the sessions of the run.",
+)
+
+
+class BacktestCoverageSchema(dy.Schema):
+    """How much of what a detector needs was there in a run; every detector of the catalogue has a row."""
+
+    run_id = text("Hash of configuration, data and code version", primary_key=True)
+    detector = text("Detector", primary_key=True)
+    eligible_symbol_sessions = dy.Int64(nullable=False, min=0, metadata={"doc": "Symbol-sessions of its classes"})
+    covered_symbol_sessions = dy.Int64(nullable=False, min=0, metadata={"doc": "Those with its scarcest required input"})
+    missing_inputs = dy.List(
+        dy.String(nullable=False), nullable=False, metadata={"doc": "Required inputs present on less than 60 %"}
+    )
+    detections = dy.Int64(nullable=False, min=0, metadata={"doc": "Rows on which it fired"})
+
+
+BACKTEST_COVERAGE = Table(
+    "backtest_coverage",
+    BacktestCoverageSchema,
+    ("detector",),
+    ("detector",),
+    "Input coverage of every detector of the catalogue in the run.",
 )
