@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 import stat
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ _HEADER_LIMIT = 1 << 16
 
 
 def _temporary_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    # The thread is part of the name: two of one process may write the same path.
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}-{threading.get_ident()}.tmp")
 
 
 def _is_running(pid: int) -> bool:
@@ -48,7 +50,7 @@ def sweep_temporaries(path: Path) -> None:
     """Removes what killed writers of `path` on this host left behind; files of running processes stay."""
     prefix, suffix = f".{path.name}.{socket.gethostname()}.", ".tmp"
     for leftover in path.parent.glob(f"{prefix}*{suffix}"):
-        pid = leftover.name.removeprefix(prefix).removesuffix(suffix)
+        pid = leftover.name.removeprefix(prefix).removesuffix(suffix).partition("-")[0]
         if pid.isdigit() and int(pid) != os.getpid() and not _is_running(int(pid)):
             leftover.unlink(missing_ok=True)
 
