@@ -1,8 +1,9 @@
-"""The one session partitions definition, the detector partitions, and the mappings between sessions.
+"""The one session partitions definition, the detector partitions, and which partitions of its range a run works on.
 
 Every session-partitioned asset uses the same object, so the graph has one time axis.
 """
 
+from collections.abc import Iterable
 from datetime import date, datetime, time
 
 import dagster as dg
@@ -39,6 +40,18 @@ def sessions_before(count: int) -> dg.TimeWindowPartitionMapping:
     return dg.TimeWindowPartitionMapping(start_offset=-count, allow_nonexistent_upstream_partitions=True)
 
 
-def session_of(key: str) -> date:
-    """The session a partition key names."""
-    return date.fromisoformat(key)
+class PartitionChoice(dg.Config):
+    """Narrows a ranged run: `only` names partitions of the range to work on (empty: all), `since` is the first of them."""
+
+    only: list[str] = []
+    since: str = ""
+
+    def keys(self, context: dg.AssetExecutionContext) -> list[str]:
+        """The chosen partition keys of the run, in order."""
+        chosen = set(self.only)
+        return [key for key in context.partition_keys if key >= self.since and (not chosen or key in chosen)]
+
+
+def sessions_of(keys: Iterable[str]) -> list[date]:
+    """The sessions that partition keys name."""
+    return [date.fromisoformat(key) for key in keys]

@@ -4,6 +4,7 @@ Each is built when a run first asks for it, never at import. The S3 client is ma
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,14 @@ from strategy_pipeline.ingestion.flat_files import FlatFileStore, LocalFlatFileS
 from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.settings import Settings, load_settings, load_watchlist
+
+
+class Clock:
+    """What time it is; tests hand in one that stands still."""
+
+    def now(self) -> datetime:
+        """The present moment, UTC."""
+        return datetime.now(UTC)
 
 
 def flat_file_store(settings: Settings) -> FlatFileStore:
@@ -54,5 +63,6 @@ def default_resources(read_settings: Callable[[], Settings] = load_settings) -> 
         "lake": _resource("Tables of the project, on a folder or S3", lambda: Lake(read_settings().lake_location)),
         "flat_files": _resource("The vendor's files, in a bucket or a mirror", lambda: flat_file_store(read_settings())),
         "raw_files": _resource("Our copy of the vendor's files", lambda: RawMirror(read_settings().raw_folder)),
+        "clock": _resource("What time it is", Clock),
         "progress": _resource("Where long work reports how far it is", NoProgress),
     }

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from strategy_pipeline.defs.partition_events import publish
-from strategy_pipeline.defs.partitions import SESSIONS, session_of
+from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, sessions_of
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.ingestion.flat_files import FlatFileStore
 from strategy_pipeline.ingestion.layout import DATASETS, Dataset, key_for
@@ -28,8 +28,8 @@ FLAT_FILE_DATASETS = {
 }
 
 
-class FlatFilesConfig(dg.Config):
-    """How files are fetched."""
+class FlatFilesConfig(PartitionChoice):
+    """Which files are fetched, and whether those that are here and unchanged are fetched again."""
 
     overwrite: bool = False
 
@@ -53,9 +53,11 @@ def _file_metadata(result: DownloadResult) -> dict[str, Any]:
 
 def _published(store: FlatFileStore, dataset: Dataset, partition_keys: list[str]) -> dict[str, str]:
     """Partition key -> object key, for the sessions whose object the store has now."""
-    wanted = {key: key_for(dataset, session_of(key)) for key in partition_keys}
-    listed = store.list(dataset, session_of(partition_keys[0]), session_of(partition_keys[-1]))
-    there = {one.key for one in listed}
+    days = sessions_of(partition_keys)
+    if not days:
+        return {}
+    there = {one.key for one in store.list(dataset, days[0], days[-1])}
+    wanted = {partition: key_for(dataset, day) for partition, day in zip(partition_keys, days, strict=True)}
     return {partition: key for partition, key in wanted.items() if key in there}
 
 
@@ -80,7 +82,8 @@ def _flat_file(name: str, dataset: Dataset) -> dg.AssetsDefinition:
         raw_files: dg.ResourceParam[RawMirror],
         progress: dg.ResourceParam[Progress],
     ) -> dg.MaterializeResult:
-        object_of = _published(flat_files, dataset, list(context.partition_keys))
+        sessions = config.keys(context)
+        object_of = _published(flat_files, dataset, sessions)
         objects = list(dict.fromkeys(object_of.values()))
         with progress.track(name, len(objects)) as advance:
             results = raw_files.download(
@@ -93,7 +96,7 @@ def _flat_file(name: str, dataset: Dataset) -> dg.AssetsDefinition:
             raise error
         described = {one.key: _file_metadata(one) for one in results if one.raw}
         found = {partition: described[key] for partition, key in object_of.items() if key in described}
-        context.log.info(_summary(name, len(context.partition_keys), found))
+        context.log.info(_summary(name, len(sessions), found))
         return publish(context, found)
 
     return flat_file

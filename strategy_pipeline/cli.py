@@ -1,0 +1,272 @@
+"""The command line: usage, one-sentence errors and what is printed. The work is done by materialising Dagster assets.
+
+Everything heavy is imported inside the command that needs it, so that ``--help`` answers at once.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from strategy_pipeline.errors import PipelineError, SettingsError
+
+if TYPE_CHECKING:
+    from strategy_pipeline.settings import Settings
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+app = typer.Typer(
+    name="strategy-pipeline",
+    help="From a vendor's market-data files to scored signals and honestly tested strategies.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+backfill = typer.Typer(
+    help="Brings the vendor's files here and turns them into bars.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(backfill, name="backfill")
+
+StartOption = Annotated[str | None, typer.Option("--start", help="First session, YYYY-MM-DD.")]
+EndOption = Annotated[str | None, typer.Option("--end", help="Last session, YYYY-MM-DD.")]
+DaysOption = Annotated[int | None, typer.Option("--days", min=1, help="The last N calendar days instead of dates.")]
+SymbolsOption = Annotated[str | None, typer.Option("--symbols", help="Comma-separated; default: the watchlist.")]
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Settings come from the environment and .env; see the README for the list."""
+    del debug  # main() looks for it, so that errors of every kind obey it
+
+
+@app.command()
+def demo(
+    sessions: Annotated[int, typer.Option(min=20, help="Sessions of the synthetic market.")] = 90,
+    symbols: Annotated[int, typer.Option(min=4, help="Symbols of the synthetic market.")] = 10,
+    seed: Annotated[int, typer.Option(help="Another seed is another market.")] = 7,
+) -> None:
+    """Write the synthetic market, materialise the whole graph for it, and print the leaderboard."""
+    from strategy_pipeline.commands import demo as command
+
+    with progress_display() as progress:
+        outcome = command.run(settings(), progress, sessions=sessions, symbols=symbols, seed=seed)
+    print_backtest(outcome)
+
+
+@backfill.command()
+def download(
+    dataset: Annotated[str, typer.Option(help="Vendor data set, such as us_stocks_sip/minute_aggs_v1.")],
+    start: Annotated[str, typer.Option(help="First session, YYYY-MM-DD.")],
+    end: Annotated[str, typer.Option(help="Last session, YYYY-MM-DD.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Fetch what is here and unchanged again.")] = False,
+) -> None:
+    """Mirror the vendor's files: parallel, resumable, skipping what is here and unchanged."""
+    from strategy_pipeline.commands import backfill as command
+
+    with progress_display() as progress:
+        line = command.download(settings(), progress, dataset, day(start), day(end), overwrite=overwrite)
+    say(line)
+
+
+@backfill.command()
+def parse(
+    dataset: Annotated[str, typer.Option(help="Vendor data set, such as us_stocks_sip/minute_aggs_v1.")],
+    start: Annotated[str, typer.Option(help="First session, YYYY-MM-DD.")],
+    end: Annotated[str, typer.Option(help="Last session, YYYY-MM-DD.")],
+    symbols: SymbolsOption = None,
+) -> None:
+    """Turn the vendor's files of a data set into historical_bars."""
+    from strategy_pipeline.commands import backfill as command
+
+    with progress_display() as progress:
+        line = command.parse(settings(), progress, dataset, day(start), day(end), symbols=listed(symbols))
+    say(line)
+
+
+@app.command()
+def backtest(
+    detector: Annotated[list[str] | None, typer.Option(help="One detector; repeat for more. Default: all.")] = None,
+    symbols: SymbolsOption = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    days: DaysOption = None,
+    timeframe: Annotated[str, typer.Option(help="Bars the signals are taken from.")] = "15m",
+    output: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
+) -> None:
+    """Test detectors on stored or fetched bars, write JSON, CSV and HTML, and print the leaderboard."""
+    from strategy_pipeline.commands import backtest as command
+
+    first, last = window(start, end, days)
+    with progress_display() as progress:
+        outcome = command.run(
+            settings(),
+            progress,
+            detectors=tuple(detector or ()),
+            symbols=listed(symbols),
+            start=first,
+            end=last,
+            timeframe=timeframe,
+            output=output,
+        )
+    print_backtest(outcome)
+
+
+@app.command()
+def doctor() -> None:
+    """Check settings, keys, S3, lake, calendar, versions and disk; one line each, with the mend."""
+    from strategy_pipeline.commands import doctor as command
+
+    findings = command.examine()
+    for one in findings:
+        say(one.line)
+    if any(one.is_broken for one in findings):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000) -> None:
+    """Open Dagster (web page and daemon) on this machine's data, reachable from this machine only."""
+    from strategy_pipeline.commands import ui as command
+
+    raise typer.Exit(command.serve(settings(), port))
+
+
+def settings() -> "Settings":
+    """The settings; raises SettingsError."""
+    from strategy_pipeline.settings import load_settings
+
+    return load_settings()
+
+
+def day(text: str) -> date:
+    """A date of the command line; raises SettingsError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"{text!r} is not a date: write YYYY-MM-DD, such as 2024-01-31.") from None
+
+
+def listed(text: str | None) -> tuple[str, ...]:
+    """Comma-separated symbols as canonical names, in the given order, each once; raises SymbolError."""
+    from strategy_pipeline.market.symbols import canonical_symbol
+
+    if text is None:
+        return ()
+    found = tuple(dict.fromkeys(canonical_symbol(part.strip()) for part in text.split(",") if part.strip()))
+    if not found:
+        raise SettingsError("--symbols names no symbol: write SPY,AAPL or leave it out.")
+    return found
+
+
+def window(start: str | None, end: str | None, days: int | None) -> tuple[date, date]:
+    """First and last date of a backtest: dates, or the last N calendar days up to the last completed session."""
+    from datetime import UTC, datetime
+
+    from strategy_pipeline.market.calendar import last_completed_session
+
+    if days is not None and (start or end):
+        raise SettingsError("--days and --start/--end exclude each other: give one of the two.")
+    last = day(end) if end else last_completed_session(datetime.now(UTC))
+    first = day(start) if start else last - timedelta(days=(days or 90) - 1)
+    if first > last:
+        raise SettingsError(f"--start {first} lies after --end {last}: swap them.")
+    return first, last
+
+
+@contextmanager
+def progress_display() -> Iterator[Any]:
+    """A progress bar on a terminal, plain lines otherwise."""
+    from strategy_pipeline.defs.progress import ProgressLines
+
+    if not sys.stderr.isatty():
+        yield ProgressLines(say)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        yield ProgressBars(bars)
+
+
+class ProgressBars:
+    """One bar for each piece of work."""
+
+    def __init__(self, bars: Any) -> None:
+        self.bars = bars
+
+    @contextmanager
+    def track(self, label: str, total: int) -> Iterator[Any]:
+        """A bar that fills up to `total`."""
+        task = self.bars.add_task(label, total=total)
+        yield lambda count: self.bars.advance(task, count)
+        self.bars.update(task, completed=total)
+
+
+def say(line: str) -> None:
+    """A plain line on standard output."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def print_backtest(outcome: Any) -> None:
+    """The leaderboard, and where the report lies."""
+    from rich.console import Console
+
+    from strategy_pipeline.commands.leaderboard import table
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table(outcome.rows, outcome.title))
+    for line in outcome.lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def main() -> None:
+    """Runs the command line: exit status 0 done, 1 the work failed, 2 wrong usage or settings."""
+    from typer import Abort
+
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    try:
+        status = app([one for one in arguments if one != "--debug"], standalone_mode=False)
+    except SettingsError as error:
+        status = _complain(str(error), WRONG_USAGE, debug)
+    except PipelineError as error:
+        status = _complain(str(error), FAILED, debug)
+    except _usage_errors() as error:
+        status = _complain(f"{error.format_message()} Try --help.", WRONG_USAGE, debug)
+    except (Abort, KeyboardInterrupt):
+        status = _complain("Stopped; what was finished is kept, the same command continues.", FAILED, debug)
+    except Exception as error:
+        if debug:
+            raise
+        words = " ".join(str(error).split())[:300]
+        status = _complain(f"Unexpected {type(error).__name__}: {words} (--debug shows where).", FAILED, debug)
+    sys.exit(status or DONE)
+
+
+def _usage_errors() -> type[Exception]:
+    """The exception for wrong usage: typer carries its own click since 0.26 and used the package of that name before."""
+    import importlib.util
+
+    module = "typer._click.exceptions" if importlib.util.find_spec("typer._click") else "click.exceptions"
+    found: type[Exception] = importlib.import_module(module).UsageError
+    return found
+
+
+def _complain(sentence: str, status: int, debug: bool) -> int:
+    """Prints the error and hands back the exit status; re-raises for the traceback when `debug`."""
+    if debug and sys.exc_info()[1] is not None:
+        raise
+    sys.stderr.write(f"strategy-pipeline: {sentence}\n")
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Runs that the command line starts: on the configured instance, in this process, one run over a whole range.
+
+The instance keeps its folder below STRATEGY_HOME; what it stores with is said by the repository's dagster.yaml.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from strategy_pipeline.errors import MissingDataError
+from strategy_pipeline.lake import files
+from strategy_pipeline.settings import PROJECT_ROOT, Settings
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+INSTANCE_FILE = "dagster.yaml"
+# The command line prints its own lines; Dagster's go to the event log only.
+_QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
+
+
+def prepare_home(settings: Settings) -> str:
+    """Puts dagster.yaml into Dagster's folder below STRATEGY_HOME and returns that folder."""
+    home = settings.dagster_home
+    wanted = files.read_text(PROJECT_ROOT / INSTANCE_FILE)
+    there = home / INSTANCE_FILE
+    if files.stat_of(there) is None or files.read_text(there) != wanted:
+        files.write_text(there, wanted)
+    return str(home)
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """The project's Dagster instance."""
+    return dg.DagsterInstance.from_config(prepare_home(settings))
+
+
+def session_range(start: date, end: date) -> tuple[str, str]:
+    """Partition keys of the first and last session from `start` to `end` that is over; raises MissingDataError without any."""
+    from strategy_pipeline.defs.partitions import SESSIONS
+    from strategy_pipeline.market import calendar
+
+    last = SESSIONS.get_last_partition_key()
+    days = [day.isoformat() for day in calendar.sessions_between(start, end)]
+    days = [key for key in days if last is not None and key <= last]
+    if not days:
+        raise MissingDataError(f"There is no finished session from {start} to {end}: choose dates up to {last}.")
+    return days[0], days[-1]
+
+
+def materialize(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    job: str,
+    *,
+    assets: Iterable[str],
+    keys: tuple[str, str],
+    config: Mapping[str, Mapping[str, Any]] | None = None,
+    trigger: str,
+) -> dg.ExecuteInProcessResult:
+    """Materialises `assets` over the partition range `keys` in one run of `job`; the first error of a step is raised.
+
+    `config` is the configuration of each asset by name.
+    """
+    wanted = list(assets)
+    return definitions.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(name) for name in wanted],
+        run_config={
+            "loggers": _QUIET,
+            "ops": {name: {"config": dict(values)} for name, values in (config or {}).items() if name in wanted},
+        },
+        tags={RANGE_START: keys[0], RANGE_END: keys[1], "trigger": trigger},
+    )
