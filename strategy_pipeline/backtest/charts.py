@@ -6,6 +6,7 @@ Every chart names n in its title, shows zero and the interval, and greys what re
 
 import base64
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -67,7 +68,12 @@ def interval_text(estimate: Estimate, digits: int = 2) -> str:
 
 def svg_data_uri(svg: str) -> str:
     """An SVG as a ``data:`` address, for Markdown in places that show pictures but not inline SVG."""
-    alone = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    size = re.match(r'<svg viewBox="0 0 (\S+) (\S+)"', svg)
+    width, height = size.groups() if size else ("640", "360")
+    # Alone it has no page around it: size and paper must be its own.
+    alone = svg.replace(
+        "<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" ', 1
+    ).replace('style="', 'style="background:#fff;', 1)
     return "data:image/svg+xml;base64," + base64.b64encode(alone.encode()).decode()
 
 

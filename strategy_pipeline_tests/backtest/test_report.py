@@ -1,5 +1,6 @@
 """What the report files promise: names, nulls, bytes, escaping and exclusive file names."""
 
+import base64
 import csv
 import io
 import json
@@ -24,6 +25,7 @@ from strategy_pipeline.backtest import statistics as stats
 from strategy_pipeline.backtest.statistics import DetectorSummary, Drawdown, Estimate, Settings
 from strategy_pipeline.errors import StorageError
 from strategy_pipeline.lake import files
+from strategy_pipeline.lake.tables import BACKTEST_TRADES, SIGNAL_DISPOSITIONS, Table
 from strategy_pipeline_tests.backtest.trade_frames import (
     coverage_of,
     daily_profit_of,
@@ -344,6 +346,24 @@ def test_a_run_without_a_single_trade_still_has_a_page(tmp_path: Path) -> None:
     assert json.loads(written.json.read_text())[0]["totalTrades"] == 0
 
 
+def test_the_types_of_the_table_contracts_are_read_as_they_are(study: Study, tmp_path: Path) -> None:
+    def as_in(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(pl.col(name).cast(table.polars_schema[name]) for name in frame.columns)
+
+    trades = as_in(BACKTEST_TRADES, study.trades)
+    inputs = (
+        trades,
+        as_in(SIGNAL_DISPOSITIONS, dispositions_of(study.trades)),
+        coverage_of(*[(one.detector, 120, 120, []) for one in study.summaries]),
+        daily_profit_of(trades),
+        session_axis(SESSIONS).with_columns(pl.col("minutes").cast(pl.Int32)),
+    )
+    found = stats.summarise(*inputs, settings=Settings(draws=400, group_draws=200))
+    assert [one.expectancy for one in found] == [one.expectancy for one in study.summaries]
+    written = report.write_report(tmp_path, found, stats.pool(*inputs), trades, study.days, RUN)
+    assert len(json.loads(written.json.read_text())) == len(found)
+
+
 def test_the_leaderboard_is_led_by_the_lower_bound_and_never_by_win_rate(study: Study) -> None:
     rows = report.leaderboard_rows(study.summaries)
     assert [row["detector"] for row in rows] == [
@@ -398,6 +418,10 @@ def test_a_long_curve_keeps_its_extremes_in_few_points() -> None:
 def test_a_picture_travels_inside_markdown() -> None:
     text = charts.markdown_image(charts.forest_plot([]), "a [b]")
     assert text.startswith("![a (b)](data:image/svg+xml;base64,")
+    root = ET.fromstring(base64.b64decode(text.removesuffix(")").partition("base64,")[2]))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert float(root.attrib["width"]) == 940.0
+    assert "background:#fff" in root.attrib["style"]
 
 
 @given(st.lists(st.floats(-30, 30, allow_nan=False), min_size=1, max_size=60))
