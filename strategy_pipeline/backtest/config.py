@@ -44,9 +44,10 @@ DEFAULT_SPREADS = (
 class BacktestConfig:
     """All assumptions of a run (backtesting.md sections 1-5); raises SettingsError when a value cannot be used.
 
-    Multiples are of ATR14 of the signal timeframe at the signal; `slippage_pct` and `min_stop_pct` are per cent of price
-    (slippage per side); `max_hold_bars` counts signal-timeframe bars, entry bar = 1; times are in the unit of their name.
-    `style` None means by timeframe: up to 15m a day trade, flat at the close, longer a swing trade that holds overnight.
+    Multiples are of ATR14 of the signal timeframe at the signal; `slippage_pct` and `min_stop_pct` are per cent of
+    price (slippage per side); `max_hold_bars` counts signal-timeframe bars, entry bar = 1; times are in the unit of
+    their name. `style` None means by timeframe: up to 15m a day trade, flat at the close, longer a swing trade that
+    holds overnight.
     """
 
     timeframe: str = "15m"
@@ -126,7 +127,9 @@ class BacktestConfig:
                 f"scale_out_atr is {self.scale_out_atr}: it must lie below target_atr, which is {self.target_atr}."
             )
         if not self.spreads or self.spreads[-1].price_below != math.inf:
-            raise SettingsError("The last spread band has an upper price: give it none (infinity), so all prices have one.")
+            raise SettingsError(
+                "The last spread band has an upper price: give it none (infinity), so all prices have one."
+            )
 
     def style_for(self, timeframe: str) -> str:
         """The style of a trade on a signal of `timeframe`: the configured one, else day up to 15m and swing above."""

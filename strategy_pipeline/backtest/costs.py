@@ -19,9 +19,9 @@ OPTION_COMMISSION_MINIMUM_USD = 0.50
 
 @dataclass(frozen=True)
 class Charges:
-    """Costs of both sides of each leg, $ (`slippage`, `spread`, `impact`, `commission`), and per unit at entry and exit.
+    """Costs of both sides of each leg, $, by kind; and $ a unit at entry and at exit.
 
-    `entry_per_unit` and `exit_per_unit` are what makes the fill worse than the reference price; commission is not in them.
+    `entry_per_unit` and `exit_per_unit` are what makes the fill worse than the reference price, without commission.
     """
 
     slippage: np.ndarray
@@ -37,11 +37,13 @@ class Charges:
         return self.slippage + self.spread + self.impact + self.commission
 
 
-def position_size(reference: np.ndarray, risk_per_unit: np.ndarray, config: BacktestConfig) -> tuple[np.ndarray, np.ndarray]:
+def position_size(
+    reference: np.ndarray, risk_per_unit: np.ndarray, config: BacktestConfig
+) -> tuple[np.ndarray, np.ndarray]:
     """Units of each position and whether the notional limit decided them.
 
-    units = risk_per_trade_pct of the initial equity / risk per unit ($), notional at most max_notional_multiple x equity;
-    no compounding.
+    units = risk_per_trade_pct of the initial equity / risk per unit ($), notional at most max_notional_multiple x
+    equity; no compounding.
     """
     wanted = config.risk_per_trade_pct / 100.0 * config.initial_equity_usd / risk_per_unit
     limit = config.max_notional_multiple * config.initial_equity_usd / reference
@@ -114,7 +116,7 @@ def option_commission_usd(contracts: int) -> float:
 
 
 def linear_cost(config: BacktestConfig) -> tuple[float, float] | None:
-    """(a, b) when a unit costs a x (entry + exit price) + b $, as sweeps need; None when the model is not of that form."""
+    """(a, b) when a unit costs a x (entry + exit price) + b $, as sweeps need; None for any other cost model."""
     if config.cost_model != "pct" or config.commission_minimum_usd:
         return None
     per_share = 2.0 * config.commission_per_share_usd * config.cost_multiplier

@@ -60,8 +60,8 @@ class Carry:
 class Simulation:
     """Trades (``backtest_trades``), dispositions (``signal_dispositions``), daily profit per detector, and the carry.
 
-    `carry` is None when `final`. `daily` has detector, session, pnl_usd (marked to market at each close, net) and open_positions, for sessions with a
-    position only.
+    `carry` is None when `final`. `daily` has detector, session, pnl_usd (marked to market at each close, net) and
+    open_positions, for sessions with a position only.
     """
 
     trades: pl.DataFrame
@@ -115,11 +115,11 @@ def run_backtest(
     finer: pl.DataFrame | None = None,
     data_hash: str | None = None,
 ) -> BacktestResult:
-    """Every detector on every feature row of `sessions`, traded on `bars` (cleaned execution bars up to the last session).
+    """Every detector on every feature row of `sessions`, traded on `bars` (cleaned execution bars).
 
-    Signals are taken from rows of the configured timeframe (``native``: of each detector's own) that belong to `sessions`;
-    positions still open after the last session end there as DATA_END. `data_hash` names the partitions used; without it
-    the content of bars and signals is hashed. Raises SettingsError without sessions.
+    Signals are taken from rows of the configured timeframe (``native``: of each detector's own) that belong to
+    `sessions`; positions still open after the last session end there as DATA_END. `data_hash` names the partitions
+    used; without it the content of bars and signals is hashed. Raises SettingsError without sessions.
     """
     if not sessions:
         raise SettingsError("There is no session in the window: choose one that ends after it starts.")
@@ -163,16 +163,14 @@ def simulate_signals(
 ) -> Simulation:
     """Trades of `signals` on `bars`, without knowing where the signals come from.
 
-    `signals`: columns of execution.SIGNAL_COLUMNS, optionally of OPTIONAL_SIGNAL_COLUMNS; `bars` as execution_bars takes
-    them. A run may be cut anywhere between sessions: with `final` false, signals whose fate the bars do not yet decide
-    are not reported but returned as the carry, which goes into the call for the next chunk. Trades are sorted by
-    (detector, symbol, entry_at) and do not depend on the cutting.
+    `signals`: columns of execution.SIGNAL_COLUMNS, optionally of OPTIONAL_SIGNAL_COLUMNS; `bars` as execution_bars
+    takes them. A run may be cut anywhere between sessions: with `final` false, signals whose fate the bars do not yet
+    decide are not reported but returned as the carry, which goes into the call for the next chunk. Trades are sorted
+    by (detector, symbol, entry_at) and do not depend on the cutting.
     """
     if carry is not None:
-        signals = pl.concat([carry.signals, signals.select(carry.signals.columns)])
-        bars = pl.concat([carry.bars, bars.select(carry.bars.columns)]).unique(
-            ["symbol", "timeframe", "bar_start"], maintain_order=True
-        )
+        signals = pl.concat([carry.signals, prepared_signals(signals, config).select(carry.signals.columns)])
+        bars = pl.concat([carry.bars, bars.select(carry.bars.columns)])
         if carry.finer is not None:
             finer = carry.finer if finer is None else pl.concat([carry.finer, finer.select(carry.finer.columns)])
     ready = prepared_signals(signals, config)
@@ -206,7 +204,7 @@ def prepare(
     actions: pl.DataFrame | None = None,
     finer: pl.DataFrame | None = None,
 ) -> Prepared:
-    """Signals of one timeframe and their bars as arrays with entries found, for simulations and sweeps that reuse them."""
+    """Signals of one timeframe and their bars as arrays with entries found, for runs and sweeps that reuse them."""
     from strategy_pipeline.backtest.simulator import Bars, Signals, find_entries
 
     ready = prepared_signals(signals, config)
@@ -220,10 +218,10 @@ def prepare(
 def sweep(prepared: Prepared, sets: pl.DataFrame, *, workers: int = 2) -> pl.DataFrame:
     """Aggregates of every parameter set on the same signals, one row a set and detector.
 
-    `sets`: stop_atr, target_atr, max_hold_bars and, optionally, min_score (default: the configuration's; lower ones find
-    no signals the preparation left out). Returns set (row number), those parameters, detector, n, win_rate,
-    profit_factor, expectancy_r and sd_r; ratios are null where backtesting.md section 8 says so. Raises SettingsError for
-    cost models that are not linear in price and for scale-out.
+    `sets`: stop_atr, target_atr, max_hold_bars and, optionally, min_score (default: the configuration's; lower ones
+    find no signals the preparation left out). Returns set (row number), those parameters, detector, n, win_rate,
+    profit_factor, expectancy_r and sd_r; ratios are null where backtesting.md section 8 says so. Raises SettingsError
+    for cost models that are not linear in price and for scale-out.
     """
     from strategy_pipeline.backtest.simulator import sweep as sweep_arrays
 
@@ -285,7 +283,7 @@ def daily_equity(
     np.add.at(held, (rows, columns), inside["open_positions"].to_numpy())
     return pl.DataFrame(
         {
-            "detector": pl.Series(np.repeat(np.array(detectors, object), len(days)), dtype=pl.String),
+            "detector": pl.Series([name for name in detectors for _ in days], dtype=pl.String),
             "session": pl.Series(days * len(detectors), dtype=pl.Date),
             "pnl_usd": pnl.ravel(),
             "daily_return": (pnl / config.initial_equity_usd).ravel(),
@@ -353,7 +351,13 @@ def _hash(parts: Sequence[Prepared]) -> str:
         digest.update(part.execution.content_hash.encode())
         for column in ("detector", "detector_version", "symbol"):
             digest.update("|".join(part.signals[column].to_list()).encode())
-        for values in (part.arrays.available, part.arrays.bar_end, part.arrays.sign, part.arrays.score, part.arrays.atr):
+        for values in (
+            part.arrays.available,
+            part.arrays.bar_end,
+            part.arrays.sign,
+            part.arrays.score,
+            part.arrays.atr,
+        ):
             digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 
@@ -410,9 +414,10 @@ def book(out: "Outcomes", prepared: Prepared) -> Booked:
     if out.ambiguous.any():
         best, worst = net(out.best)[1], net(out.worst)[1]
     return Booked(
-        units, capped, entry_fill, out.exit_price - sign * charges.exit_per_unit, gross, charges.slippage, charges.spread,
-        charges.impact, charges.commission, result, 100.0 * result / units / entry_fill, gross / risked, result / risked,
-        charges.total / risked, out.mfe / out.risk, out.mae / out.risk, best / risked, worst / risked,
+        units, capped, entry_fill, out.exit_price - sign * charges.exit_per_unit, gross, charges.slippage,
+        charges.spread, charges.impact, charges.commission, result, 100.0 * result / units / entry_fill, gross /
+        risked, result / risked, charges.total / risked, out.mfe / out.risk, out.mae / out.risk, best / risked, worst
+        / risked,
     )  # fmt: skip
 
 
@@ -430,8 +435,10 @@ def _simulated(
     run = run_id(config, data_hash)
     trade_ids = _trade_ids(out, signals, config)
     decided = pl.Series(verdict != CARRIED)
-    trade_id_of = np.full(signals.height, None, object)
-    trade_id_of[out.signal[::-1]] = np.array(trade_ids, object)[::-1]
+    trade_id_of: list[str | None] = [None] * signals.height
+    for at, leg, trade_id in zip(out.signal.tolist(), out.leg.tolist(), trade_ids, strict=True):
+        if leg == 0:
+            trade_id_of[at] = trade_id
     dispositions = signals.select(
         pl.lit(run).alias("run_id"),
         "detector",
@@ -475,7 +482,8 @@ def _instants(values: np.ndarray) -> pl.Series:
 def time_window_codes(clock: SessionClock, session: np.ndarray, bar_end: np.ndarray) -> np.ndarray:
     """Position in TIME_WINDOWS of each bar end (UTC microseconds); `session` are indices of the clock.
 
-    The last 60 minutes of the actual session are tested first, so half days have a power hour (detectors.md section 7.1).
+    The last 60 minutes of the actual session are tested first, so half days have a power hour (detectors.md section
+    7.1).
     """
     since, left = (bar_end - clock.open[session]) // MINUTE_US, (clock.close[session] - bar_end) // MINUTE_US
     order = [TIME_WINDOWS.index(name) for name in TIME_WINDOWS[:5]]
@@ -552,12 +560,13 @@ def _trades(
     )  # fmt: skip
     wanted = BACKTEST_TRADES.polars_schema
     return frame.select(
-        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name) for name, kind in wanted.items()
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name)
+        for name, kind in wanted.items()
     ).sort(BACKTEST_TRADES.sort_by)
 
 
 def _daily(prepared: Prepared, out: "Outcomes", booked: Booked) -> pl.DataFrame:
-    """Profit per detector and session with a position: marked at each close, entry costs on the first day, exit costs on the last."""
+    """Profit per detector and session, marked at each close; entry costs on the first day, exit costs on the last."""
     bars = prepared.bars
     ends = np.flatnonzero(np.append(bars.session[1:] != bars.session[:-1], True))
     # Rows of one symbol and session lie together; a symbol's last session may equal the next one's first.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from strategy_pipeline.analytics.adjustment import split_factor
 from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.errors import ContractError, DataError
 from strategy_pipeline.lake.tables import DISPOSITIONS, INSTANT, QUALITIES
@@ -140,7 +141,7 @@ def execution_bars(
     arrays = {
         "first": first,
         **prices,
-        "factor": split_factors(symbols, first, days, actions),
+        "factor": _factor(rows, actions),
         "start": start,
         "end": end,
         "trading_start": clock.trading_before[session] + (start - opened),
@@ -177,8 +178,10 @@ def _checked(bars: pl.DataFrame, what: str) -> pl.DataFrame:
 
 def _executing(bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     """Regular-hours rows of the finest timeframe of each symbol and session, sorted by symbol and start."""
-    rank = pl.col("timeframe").cast(pl.String).replace_strict(
-        {word: number for number, word in enumerate(TIMEFRAMES)}, return_dtype=pl.Int8
+    rank = (
+        pl.col("timeframe")
+        .cast(pl.String)
+        .replace_strict({word: number for number, word in enumerate(TIMEFRAMES)}, return_dtype=pl.Int8)
     )
     kept = bars.filter(rank <= TIMEFRAMES.index(timeframe))
     if "segment" in kept.columns:
@@ -201,25 +204,11 @@ def _changes(values: np.ndarray) -> np.ndarray:
     return changed
 
 
-def split_factors(
-    symbols: tuple[str, ...], first: np.ndarray, days: np.ndarray, actions: pl.DataFrame | None
-) -> np.ndarray:
-    """Cumulative split factor of each row: the product of the split ratios with ex-date on or before its session.
-
-    `days` are dates as days since 1970; the rows of symbols[s] are first[s] : first[s + 1].
-    """
-    factor = np.ones(len(days))
+def _factor(frame: pl.DataFrame, actions: pl.DataFrame | None) -> np.ndarray:
+    """Cumulative split factor of each row's symbol and session; 1 without corporate actions."""
     if actions is None or actions.is_empty():
-        return factor
-    splits = actions.filter(pl.col("split_ratio").is_not_null()).sort("symbol", "ex_date")
-    for s, symbol in enumerate(symbols):
-        own = splits.filter(pl.col("symbol") == symbol)
-        if own.is_empty():
-            continue
-        ratios = np.concatenate([[1.0], np.cumprod(own["split_ratio"].to_numpy())])
-        rows = slice(first[s], first[s + 1])
-        factor[rows] = ratios[np.searchsorted(own["ex_date"].cast(pl.Int32).to_numpy(), days[rows], side="right")]
-    return factor
+        return np.ones(frame.height)
+    return split_factor(frame.select("symbol", "session"), actions).to_numpy()
 
 
 def _finer(
@@ -269,7 +258,9 @@ def prepared_signals(signals: pl.DataFrame, config: BacktestConfig) -> pl.DataFr
         raise ContractError(f"The signals hold a null where none may be: fill {', '.join(needed)}.")
     text = ("detector", "detector_version", "symbol", "asset_class", "direction", "timeframe")
     ready = signals.with_columns(
-        pl.lit(None, dtype=kind).alias(name) for name, kind in OPTIONAL_SIGNAL_COLUMNS.items() if name not in signals.columns
+        pl.lit(None, dtype=kind).alias(name)
+        for name, kind in OPTIONAL_SIGNAL_COLUMNS.items()
+        if name not in signals.columns
     ).with_columns(
         pl.col(*text).cast(pl.String),
         pl.col("available_at", "bar_end").cast(INSTANT),
@@ -292,7 +283,9 @@ def signal_arrays(
     clock = bars.clock
     symbol_name = signals["symbol"].to_numpy()
     detector_name = signals["detector"].to_numpy()
-    group_start = np.flatnonzero(_changes(symbol_name) | _changes(detector_name)) if signals.height else np.empty(0, int)
+    group_start = (
+        np.flatnonzero(_changes(symbol_name) | _changes(detector_name)) if signals.height else np.empty(0, int)
+    )
     number = {symbol: at for at, symbol in enumerate(bars.symbols)}
     detectors = {name: at for at, name in enumerate(dict.fromkeys(detector_name.tolist()))}
     group_sizes = np.diff(np.append(group_start, signals.height))
@@ -323,7 +316,6 @@ def signal_arrays(
     )
     verdict = signals.select(words.cast(pl.Int8)).to_series().to_numpy().copy()
     verdict[(verdict < 0) & ~usable] = DISPOSITIONS.index("no_atr")
-    symbols = tuple(symbol_name[at] for at in group_start)
     return {
         "first": np.append(group_start, signals.height).astype(np.int64),
         "detector": np.repeat(np.array(group_detector, np.int64), group_sizes),
@@ -334,7 +326,7 @@ def signal_arrays(
         "target_unit": target_unit,
         "atr": atr,
         "score": signals["score"].fill_null(-1.0).to_numpy(),
-        "factor": split_factors(symbols, np.append(group_start, signals.height), days, actions),
+        "factor": _factor(signals, actions),
         "verdict": verdict,
         "bar_end": bar_end,
         "available": available,

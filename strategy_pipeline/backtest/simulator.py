@@ -334,9 +334,7 @@ def _walk(
 
 
 @compiled
-def _simulate(
-    bars: Bars, signals: Signals, rules: Rules, entry: np.ndarray, verdict: np.ndarray, out: Outcomes
-) -> int:
+def _simulate(bars: Bars, signals: Signals, rules: Rules, entry: np.ndarray, verdict: np.ndarray, out: Outcomes) -> int:
     count = 0
     legs = 2 if rules.scale_out else 1
     for group in range(signals.first.shape[0] - 1):
