@@ -325,17 +325,20 @@ def r_histogram(r: FloatArray, expectancy: Estimate, *, title: str = "Result per
             x + 0.6, up(count), across(start + HISTOGRAM_BIN_R) - x - 1.2, bottom - up(count), colour, 0.78, 1.0
         )
     canvas.line(left, bottom, right, bottom, AXIS)
-    _interval_band(canvas, expectancy, across, top - 4, bottom)
+    of_mean = GREY if thin else STEEL
+    if expectancy.low is not None and expectancy.high is not None:
+        start, end = across.clamped(expectancy.low), across.clamped(expectancy.high)
+        canvas.rect(start, top - 4, end - start, bottom - top + 4, of_mean, 0.18)
     canvas.line(across(0.0), top - 4, across(0.0), bottom + 4, INK, 1.1)
     if expectancy.value is not None:
         x = across.clamped(expectancy.value)
-        canvas.line(x, top - 4, x, bottom, STEEL, 1.8)
+        canvas.line(x, top - 4, x, bottom, of_mean, 1.8)
         near_end = x > right - 150
         canvas.text(
             x - 6 if near_end else x + 6,
             top + 4,
             f"mean {interval_text(expectancy)}",
-            STEEL,
+            MUTED if thin else STEEL,
             10.5,
             "end" if near_end else "start",
             600,
@@ -401,7 +404,7 @@ def fill_fan(
     step = max(1.0, _tick_step(0.0, float(n), 4))
     for tick in _ticks(0.0, float(n), step):
         canvas.text(across(tick), bottom + 17, f"{tick:,.0f}", MUTED, 10.5, "middle")
-    canvas.text(right + 8, bottom + 17, "trades", FAINT, 10.5)
+    canvas.text(right + 32, bottom + 17, "trades", FAINT, 10.5)
     return canvas.svg()
 
 
@@ -497,8 +500,6 @@ def _forest_row(
         canvas.text(plot_end + 22, y + 4, "no trades", FAINT, 11)
         return
     colour = GREY if thin else _verdict_colour(estimate)
-    if row.expectancy_gross.value is not None and scale.low <= row.expectancy_gross.value <= scale.high:
-        canvas.circle(scale(row.expectancy_gross.value), y, 2.6, "#fff", FAINT, 1.2)
     if estimate.low is not None and estimate.high is not None:
         start, end = scale.clamped(estimate.low), scale.clamped(estimate.high)
         canvas.line(start, y, end, y, colour, 3.0, "5 4" if thin else "", "butt" if thin else "round")
@@ -508,13 +509,18 @@ def _forest_row(
     if row.headline_is_fill_range and row.headline.low is not None and row.headline.high is not None:
         start, end = scale.clamped(row.headline.low), scale.clamped(row.headline.high)
         canvas.polyline([(start, y + 5), (start, y + 8), (end, y + 8), (end, y + 5)], AMBER, 1.4)
+    if row.expectancy_gross.value is not None and scale.low <= row.expectancy_gross.value <= scale.high:
+        canvas.circle(scale(row.expectancy_gross.value), y, 2.6, "#fff", FAINT, 1.2)
     if scale.low <= estimate.value <= scale.high:
         canvas.circle(scale(estimate.value), y, 4.6, "#fff" if thin else colour, colour, 1.8)
-    words = interval_text(row.headline)
+    elif estimate.low is None:
+        edge, way = (scale.end, 1.0) if estimate.value > scale.high else (scale.start, -1.0)
+        canvas.area([(edge + 6 * way, y), (edge - way, y - 5), (edge - way, y + 5)], colour, 1.0)
+    words = interval_text(row.expectancy)
     if estimate.low is None:
         words += f" (< {MINIMUM_SESSIONS_FOR_INTERVAL} sessions)"
     elif row.headline_is_fill_range:
-        words += " fills"
+        words = f"[{signed(row.headline.low)}, {signed(row.headline.high)}] fills"
     canvas.text(plot_end + 22, y + 4, words, FAINT if thin else (AMBER if row.headline_is_fill_range else colour), 12)
 
 
@@ -550,12 +556,6 @@ def _verdict_colour(estimate: Estimate) -> str:
     if estimate.above_zero:
         return GAIN
     return LOSS if estimate.below_zero else STEEL
-
-
-def _interval_band(canvas: _Canvas, estimate: Estimate, across: _Scale, top: float, bottom: float) -> None:
-    if estimate.low is not None and estimate.high is not None:
-        start, end = across.clamped(estimate.low), across.clamped(estimate.high)
-        canvas.rect(start, top, end - start, bottom - top, STEEL, 0.18)
 
 
 def _horizontal_grid(

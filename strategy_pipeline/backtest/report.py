@@ -92,7 +92,7 @@ def leaderboard_rows(summaries: Sequence[DetectorSummary]) -> list[dict[str, obj
             "high": one.headline.high,
             "fill_range": one.headline_is_fill_range,
             "thin": one.trades < MINIMUM_TRADES_OF_A_GROUP,
-            "expectancy_text": interval_text(one.headline),
+            "expectancy_text": headline_text(one),
             "profit_factor": one.profit_factor.exact,
             "profit_factor_status": one.profit_factor.status,
             "profit_factor_text": _profit_factor_text(one.profit_factor, one.trades),
@@ -323,6 +323,13 @@ def _header(summaries: Sequence[DetectorSummary], run: Run, sessions: Sequence[d
     )
 
 
+def headline_text(one: DetectorSummary) -> str:
+    """Expectancy with its interval, or the range of fills alone where that is the headline, so the two never mix."""
+    if one.headline_is_fill_range and one.headline.low is not None and one.headline.high is not None:
+        return f"[{signed(one.headline.low)}, {signed(one.headline.high)}] fills"
+    return interval_text(one.expectancy)
+
+
 def _verdict_box(summaries: Sequence[DetectorSummary], pooled: DetectorSummary, run: Run) -> str:
     supported = [one.detector for one in summaries if one.verdict == "supported"]
     suggestive = [one.detector for one in summaries if one.verdict == "suggestive"]
@@ -406,7 +413,7 @@ def _leaderboard(ordered: Sequence[DetectorSummary]) -> str:
         cells = [
             f"<th scope=row>{linked}</th>",
             _td(f"{one.trades:,}" if one.testable else DASH),
-            _td(interval_text(one.headline) + (" *" if one.headline_is_fill_range else "")),
+            _td(headline_text(one) + (" *" if one.headline_is_fill_range else "")),
             _td(_profit_factor_text(one.profit_factor, one.trades)),
             _td(_share_text(one.win_rate)),
             _td(_percent(one.break_even_win_rate)),
@@ -422,7 +429,7 @@ def _leaderboard(ordered: Sequence[DetectorSummary]) -> str:
         "p adj.", "verdict", "advice",
     )  # fmt: skip
     foot = (
-        _note("* range from worst to best fills, because more than 5 % of the trades are ambiguous.")
+        _note("* range of the mean from worst to best fills, because more than 5 % of the trades are ambiguous.")
         if any(one.headline_is_fill_range for one in ordered)
         else ""
     )
@@ -444,7 +451,7 @@ def _pooled_section(pooled: DetectorSummary, trades: pl.DataFrame, sessions: Seq
 def _detector_section(
     one: DetectorSummary, trades: pl.DataFrame, sessions: Sequence[date], run: Run, place: int
 ) -> str:
-    warnings = "".join(f"<li>{escape(warning)}</li>" for warning in one.warnings)
+    warnings = "".join(f"<li>{escape(_typeset(warning))}</li>" for warning in one.warnings)
     tables = "".join(
         _breakdown(one, name, heading)
         for name, heading in (
@@ -461,14 +468,23 @@ def _detector_section(
     return (
         f'<section class=detector id="{_anchor(one)}"><h2><span class=place>{place}</span>{escape(one.detector)} '
         f'<span class="chip {_slug(one.verdict)}">{escape(one.verdict)}</span></h2>'
-        f"<p><b>{escape(interval_text(one.headline))} R</b> per trade after costs, n = {one.trades:,} in "
+        f"<p>{_headline_html(one)} per trade after costs, n = {one.trades:,} in "
         f"{one.sessions_traded:,} sessions. <b>{escape(one.recommendation)}:</b> "
-        f"{escape(one.recommendation_because)}</p>"
+        f"{escape(_typeset(one.recommendation_because))}</p>"
         f"{_note('Why this verdict: ' + one.verdict_because)}"
         + (f"<ul class=warn>{warnings}</ul>" if warnings else "")
         + _pictures(one, trades, sessions, run)
         + _facts(one)
         + f"<div class=breakdowns>{tables}</div></section>"
+    )
+
+
+def _headline_html(one: DetectorSummary) -> str:
+    if not one.headline_is_fill_range:
+        return f"<b>{escape(interval_text(one.expectancy))} R</b>"
+    return (
+        f"<b>{escape(headline_text(one).removesuffix(' fills'))} R from worst to best fills</b>; as filled, with the "
+        f"interval of chance, {escape(interval_text(one.expectancy))} R"
     )
 
 
@@ -651,6 +667,11 @@ def _anchor(one: DetectorSummary) -> str:
     return "detector-" + _slug(one.detector)
 
 
+def _typeset(words: str) -> str:
+    """Sentences of the statistics with a typographic minus before numbers."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", words)
+
+
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")
 
@@ -702,7 +723,7 @@ _CSS = """
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:#fff;color:var(--ink);font:15px/1.55 Inter,"Segoe UI",system-ui,-apple-system,"Helvetica Neue",
 Arial,sans-serif;font-variant-numeric:tabular-nums}
-main{max-width:1040px;margin:0 auto;padding:40px 28px 80px}
+main{max-width:1100px;margin:0 auto;padding:40px 28px 80px}
 header{margin-bottom:26px}
 .eyebrow{margin:0;color:var(--steel);font-size:12px;font-weight:600;letter-spacing:.09em;text-transform:uppercase}
 h1{margin:4px 0 6px;font-size:30px;line-height:1.2;letter-spacing:-.015em}
@@ -722,17 +743,16 @@ svg{display:block;width:100%;height:auto}
 figure{margin:0}
 .pictures{display:grid;grid-template-columns:1fr 1fr;gap:22px 30px;margin:18px 0 22px}
 table{border-collapse:collapse;width:100%;font-size:13px}
-th,td{padding:5px 8px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:middle}
+th,td{padding:5px 6px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:middle}
 th{font-weight:400}
 tbody th{text-align:left}
 thead th{color:var(--muted);font-size:11.5px;font-weight:500;white-space:normal;vertical-align:bottom;
 border-bottom:1px solid #b9c4d0}
 thead th:first-child{text-align:left}
 td.words{text-align:left;white-space:normal}
-td.advice{text-align:left}
+td.advice,#leaderboard thead th:nth-last-child(-n+2){text-align:left}
 .ci{color:var(--muted)}
-tr.thin,tr.thin td.advice{text-align:left}
-.ci{color:#98a3ae}
+tr.thin,tr.thin .ci{color:#98a3ae}
 td.mini{width:124px;padding:2px 4px}
 td.mini svg{width:120px;height:14px}
 .scroll{overflow-x:auto}

@@ -302,6 +302,20 @@ def test_the_verdict_comes_first_and_says_what_was_not_measured(study: Study) ->
     assert "win rate" not in box.lower()
 
 
+def test_a_range_of_fills_is_never_shown_without_the_interval_of_chance(study: Study) -> None:
+    page = study.html()
+    section = page[page.index('id="detector-doubtful_long"') :]
+    paragraph = section[section.index("<p>") : section.index("</p>")]
+    assert "[\N{MINUS SIGN}0.21, +0.15] R from worst to best fills</b>" in paragraph
+    assert "with the interval of chance, 0.00 [\N{MINUS SIGN}" in paragraph
+
+
+def test_rows_below_twenty_trades_are_greyed_by_the_style_sheet(study: Study) -> None:
+    page = study.html()
+    assert "tr.thin,tr.thin .ci{color:#98a3ae}" in page
+    assert page.count("<tr class=thin>") > 10
+
+
 def test_the_page_shows_coverage_dispositions_assumptions_and_hashes(study: Study) -> None:
     page = study.html(replace(RUN, as_of=datetime(2024, 3, 28, 20, tzinfo=UTC), config_hash="c0ffee"))
     for words in (
@@ -375,6 +389,8 @@ def test_the_leaderboard_is_led_by_the_lower_bound_and_never_by_win_rate(study: 
     assert best["expectancy_text"].startswith("+0.35 [+0.")  # type: ignore[union-attr]
     assert rows[3]["profit_factor_text"] == "∞ (n=3)"
     assert rows[2]["fill_range"] is True
+    # 4 of 40 trades ambiguous, all winners of 1 R: at best 2.5 R, at worst -1.1 R.
+    assert rows[2]["expectancy_text"] == "[\N{MINUS SIGN}0.21, +0.15] fills"
     assert rows[6]["n"] is None
     assert rows[6]["recommendation"] == "get data"
 
@@ -392,6 +408,7 @@ def test_drawings_are_deterministic_and_greyed_below_twenty_trades() -> None:
     histogram = charts.r_histogram(np.array([1.0] * 19), Estimate(1.0, 0.5, 1.5))
     assert charts.GREY in histogram
     assert charts.GAIN not in histogram
+    assert charts.STEEL not in histogram
 
 
 def test_drawings_survive_degenerate_input() -> None:
