@@ -18,8 +18,8 @@ PLANTED_DETECTOR, PLANTED_TIMEFRAME = "mean_reversion_long", "15m"
 RECOVERY_MINUTES = 225
 # 15m bars in which news may break; after a stock's, fifteen bars are left to the close for the recovery.
 _FIRST_NEWS_BAR, _LAST_NEWS_BAR, _LAST_MARKET_NEWS_BAR = 2, 9, 21
-# A jump in multiples of the volatility of a 15-minute return, and how much of a planted one is recovered.
-_SMALLEST_JUMP, _JUMP_SPREAD, _RECOVERED_PCT = 13.0, 2.5, 80
+# Jumps in multiples of the volatility of a 15-minute return (smallest, spread), and how much of a planted one recovers.
+_STOCK_JUMP, _MARKET_JUMP, _RECOVERED_PCT = (13.0, 2.5), (8.0, 2.0), 80
 # The rvol of a detector needs ten earlier sessions, atr_ratio_15m nine.
 _QUIET_SESSIONS = 12
 
@@ -160,16 +160,18 @@ def _news(seed: int, days: tuple[date, ...], listed: tuple[Security, ...], plant
     """Headlines of whoever makes them: up and down equally likely and equally large, so that they favour nobody."""
     found = []
     for one in listed:
-        last_bar = _LAST_NEWS_BAR if one.asset_class == STOCK else _LAST_MARKET_NEWS_BAR
+        is_stock = one.asset_class == STOCK
+        last_bar = _LAST_NEWS_BAR if is_stock else _LAST_MARKET_NEWS_BAR
+        smallest, spread = _STOCK_JUMP if is_stock else _MARKET_JUMP
         draws = uniforms(seed, f"news/{one.symbol}", (len(days), 4))
         for at, day in enumerate(days):
             happens, side, bar, size = (float(value) for value in draws[at])
             if at < _QUIET_SESSIONS or session(day).session_type == "half" or happens >= one.news_a_session:
                 continue
             bar_number = _FIRST_NEWS_BAR + int(bar * (last_bar - _FIRST_NEWS_BAR + 1))
-            jump_bps = int((_SMALLEST_JUMP + _JUMP_SPREAD * size) * one.vol_15m_pct * 100.0)
+            jump_bps = int((smallest + spread * size) * one.vol_15m_pct * 100.0)
             down = side < 0.5
-            recovers = plant and down and one.asset_class == STOCK
+            recovers = plant and down and is_stock
             found.append(
                 News(
                     symbol=one.symbol,
