@@ -11,22 +11,25 @@ import polars as pl
 PRICES = ("open", "high", "low", "close", "vwap")
 
 
-def split_factor(frame: pl.DataFrame, actions: pl.DataFrame, since: date | None = None) -> pl.Series:
-    """Shares on each row's session for one share on `since`: the product of ratios with since < ex_date <= session.
+def split_factor(frame: pl.DataFrame, actions: pl.DataFrame, since: str | None = None) -> pl.Series:
+    """Shares on each row's session for one share earlier: the product of ratios with since < ex_date <= session.
 
-    `frame` has symbol and session (any order); `actions` are rows of ``corporate_actions``; without `since` every split
-    counts. A raw price times this factor is continuous through splits, a raw volume divided by it likewise.
+    `frame` has symbol and session (any order) and may name a date column as `since`; without it every split up to the
+    session counts. `actions` are rows of ``corporate_actions``. A raw price times this factor is continuous through
+    splits, a raw volume divided by it likewise.
     """
     factor = np.ones(frame.height)
-    splits = actions.filter((pl.col("action") == "split") & (pl.col("ex_date") > (since or date.min)))
-    if splits.is_empty() or frame.is_empty():
+    if frame.is_empty():
         return pl.Series("split_factor", factor)
-    symbols = frame["symbol"].cast(pl.String)
-    newest = frame["session"].max()
+    splits = actions.filter((pl.col("action") == "split") & (pl.col("ex_date") <= frame["session"].max()))
+    if since is not None:
+        splits = splits.filter(pl.col("ex_date") > frame[since].min())
+    symbols, sessions = frame["symbol"], frame["session"]
+    present = set(symbols.unique().cast(pl.String))
     for symbol, ex_date, ratio in splits.sort("symbol", "ex_date").select("symbol", "ex_date", "split_ratio").rows():
-        if ex_date <= newest:
-            later = (symbols == symbol) & (frame["session"] >= ex_date)
-            factor[later.to_numpy()] *= ratio
+        if symbol in present:
+            counts = (symbols == symbol) & (sessions >= ex_date)
+            factor[(counts if since is None else counts & (frame[since] < ex_date)).to_numpy()] *= ratio
     return pl.Series("split_factor", factor)
 
 

@@ -26,8 +26,14 @@ MAX_ABSENT_SESSIONS = 10
 FLAGS = ("bad_open", "bad_close", "bad_high", "bad_low")
 
 
+def far_from(reference: pl.Expr, *prices: pl.Expr) -> pl.Expr:
+    """Whether all `prices` lie more than 40 % above, or all more than 40 % below, `reference`."""
+    above, below = pl.min_horizontal(*prices), pl.max_horizontal(*prices)
+    return (above > reference * (1.0 + BREAK_SHARE)) | (below < reference * (1.0 - BREAK_SHARE))
+
+
 _CONTINUOUS_COLUMNS = (
-    "symbol", "session", "bar_start", "bar_end", "available_at",
+    "symbol", "start", "session", "bar_start", "bar_end", "available_at",
     "open", "high", "low", "close", "volume", "vwap", "coverage_pct",
 )  # fmt: skip
 
@@ -35,15 +41,15 @@ _CONTINUOUS_COLUMNS = (
 def clean_bars(bars: pl.DataFrame) -> pl.DataFrame:
     """`bars` with plausible open, high, low and close, and `bar_flags`, a list of words (see FLAGS) for what changed.
 
-    `bars`: one timeframe, sorted by symbol and bar_start, with symbol, session, open, high, low and close on one share
-    basis per symbol. Rows, order and other columns are kept. A bar's result depends on that bar and the 64 before it;
+    `bars`: one timeframe with `lane` (rows that follow one another share it and lie together, in order of time), session,
+    open, high, low and close on one share basis per lane. Rows, order and other columns are kept. A bar's result depends on that bar and the 64 before it;
     the rule is free of scale and treats the two sides of the market alike.
     """
     o, h, low, c = (pl.col(name) for name in ("open", "high", "low", "close"))
     wick = pl.max_horizontal(h - pl.max_horizontal(o, c), pl.min_horizontal(o, c) - low)
     judged = bars.with_columns(
-        _usual=(wick / c).rolling_median(WICK_WINDOW_BARS, min_samples=MIN_WICK_BARS).shift(1).over("symbol"),
-        _before=pl.when(pl.col("symbol") == pl.col("symbol").shift(1)).then(c.shift(1)),
+        _usual=(wick / c).rolling_median(WICK_WINDOW_BARS, min_samples=MIN_WICK_BARS).shift(1).over("lane"),
+        _before=pl.when(pl.col("lane") == pl.col("lane").shift(1)).then(c.shift(1)),
     )
     before, usual = pl.col("_before"), pl.col("_usual")
     # The middle one of open, close and last close: a price of which no single bad print can make nonsense.
@@ -86,34 +92,40 @@ def clean_bars(bars: pl.DataFrame) -> pl.DataFrame:
 def continuous_bars(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
     """Cleaned bars of one timeframe on a basis that runs through splits, cut into unbroken series.
 
-    `bars`: rows of ``historical_bars`` sorted by symbol and bar_start. Prices are multiplied, volumes divided, by
-    `split_factor`, the splits between the frame's first session and the row's own (dividing by it gives back the basis of
-    the row's session). Added: `bar_flags`; `series_id` (rows of one unbroken series share it); `bar_number` (0-based
-    within it); `cut_session` (the session that began the series, null when the data began there). `available_at` is
-    when the bar and all before it were known. `actions`: the splits of ``corporate_actions`` that are known.
+    `bars`: rows of ``historical_bars`` with `start`, the date from which this copy of a symbol's history counts, sorted by
+    start, symbol and bar_start. Prices are multiplied, volumes divided, by `split_factor`, the splits after `start` up to
+    the row's session (dividing by it gives back the basis of the row's session). Added: `bar_flags`; `series_id` (rows of
+    one unbroken series share it); `bar_number` (0-based within it); `cut_session` (the session that began the series,
+    null when the data began there). `available_at` is when the bar and all before it were known. `actions`: the splits of
+    ``corporate_actions`` that are known.
     """
     bars = bars.select(_CONTINUOUS_COLUMNS)
-    since = bars["session"].min()
-    factor = split_factor(bars, actions, since)  # type: ignore[arg-type]
+    factor = split_factor(bars, actions, since="start")
     prices = [pl.col(name) * factor for name in ("open", "high", "low", "close", "vwap")]
-    bars = clean_bars(bars.with_columns(*prices, volume=pl.col("volume") / factor, split_factor=factor))
-    ordinals = np.searchsorted(session_frame()["session"].to_numpy(), bars["session"].to_numpy())
-    last_close = pl.col("close").shift(1)
-    bars = bars.with_columns(
-        _new_symbol=(pl.col("symbol") != pl.col("symbol").shift(1)).fill_null(True),
-        _passed=pl.Series(ordinals).diff().fill_null(0),
-        _above=pl.min_horizontal("open", "close") > last_close * (1.0 + BREAK_SHARE),
-        _below=pl.max_horizontal("open", "close") < last_close * (1.0 - BREAK_SHARE),
+    changes = (pl.col("symbol") != pl.col("symbol").shift(1)) | (pl.col("start") != pl.col("start").shift(1))
+    bars = clean_bars(
+        bars.with_columns(
+            *prices,
+            volume=pl.col("volume") / factor,
+            split_factor=factor,
+            lane=changes.fill_null(True).cum_sum(),
+        )
     )
-    jumped = (pl.col("_passed") > 0) & (pl.col("_above") | pl.col("_below")).fill_null(False)
-    absent = pl.col("_passed") - 1 > MAX_ABSENT_SESSIONS
-    bars = bars.with_columns(_cut=~pl.col("_new_symbol") & (jumped | absent), _row=pl.int_range(pl.len()))
-    starts = pl.col("_new_symbol") | pl.col("_cut")
+    ordinals = np.searchsorted(session_frame()["session"].to_numpy(), bars["session"].to_numpy())
+    new_lane = (pl.col("lane") != pl.col("lane").shift(1)).fill_null(True)
+    bars = bars.with_columns(
+        _passed=pl.Series(ordinals).diff().fill_null(0),
+        _far=far_from(pl.col("close").shift(1), pl.col("open"), pl.col("close")).fill_null(False),
+        _row=pl.int_range(pl.len()),
+        available_at=pl.col("available_at").cum_max().over("lane"),
+    ).with_columns(
+        _cut=~new_lane
+        & (((pl.col("_passed") > 0) & pl.col("_far")) | (pl.col("_passed") - 1 > MAX_ABSENT_SESSIONS)),
+    )
+    starts = new_lane | pl.col("_cut")
+    first_row = pl.when(starts).then(pl.col("_row")).forward_fill()
     return bars.with_columns(
         series_id=starts.cum_sum().cast(pl.UInt32),
-        bar_number=pl.col("_row") - pl.when(starts).then(pl.col("_row")).forward_fill(),
-        cut_session=pl.when(starts & pl.col("_cut")).then(pl.col("session")),
-        available_at=pl.col("available_at").cum_max().over("symbol"),
-    ).with_columns(
-        cut_session=pl.col("cut_session").forward_fill().over("series_id"),
-    ).drop("_new_symbol", "_passed", "_above", "_below", "_cut", "_row")
+        bar_number=pl.col("_row") - first_row,
+        cut_session=pl.when(pl.col("_cut").gather(first_row)).then(pl.col("session").gather(first_row)),
+    ).drop("_passed", "_far", "_row", "_cut", "lane")
