@@ -354,9 +354,13 @@ def _verdict_box(summaries: Sequence[DetectorSummary], pooled: DetectorSummary, 
     few = sum(one.recommendation == "too few trades" for one in summaries)
     if few:
         sentences.append(f"{few} made too few trades to judge.")
-    missing = [one.detector for one in summaries if not one.testable]
+    untestable = [one for one in summaries if not one.testable]
+    missing = [one.detector for one in untestable if one.coverage.eligible_symbol_sessions]
+    strange = [one.detector for one in untestable if not one.coverage.eligible_symbol_sessions]
     if missing:
         sentences.append(f"Not testable for want of data: {', '.join(missing)}.")
+    if strange:
+        sentences.append(f"Made for other classes of symbols than those of this run: {', '.join(strange)}.")
     limits = [
         "Parameters were fixed beforehand and nothing was held out, so no verdict of a default run can be higher than "
         "\N{LEFT DOUBLE QUOTATION MARK}suggestive\N{RIGHT DOUBLE QUOTATION MARK}."
@@ -608,7 +612,7 @@ def _coverage(ordered: Sequence[DetectorSummary]) -> str:
         f"<tr{'' if one.testable else ' class=thin'}><th scope=row>{escape(one.detector)}</th>"
         f"{_td(f'{one.coverage.eligible_symbol_sessions:,}')}{_td(f'{one.coverage.covered_symbol_sessions:,}')}"
         f"{_td(_percent(one.coverage.share))}"
-        f"<td class=words>{escape(', '.join(one.coverage.missing_inputs) or DASH)}</td>"
+        f"<td class=words>{escape(_missing_text(one))}</td>"
         f"<td class=words>{'tested' if one.testable else 'not testable'}</td></tr>"
         for one in ordered
     )
@@ -616,6 +620,12 @@ def _coverage(ordered: Sequence[DetectorSummary]) -> str:
     return f"<div class=scroll><table>{head}<tbody>{rows}</tbody></table></div>" + _note(
         "Below 60 % a detector is not testable; it is never shown as having made no trades."
     )
+
+
+def _missing_text(one: DetectorSummary) -> str:
+    if not one.coverage.eligible_symbol_sessions:
+        return "no symbol of its classes"
+    return ", ".join(one.coverage.missing_inputs) or DASH
 
 
 def _assumptions(run: Run) -> str:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from strategy_pipeline.backtest import charts, report
 from strategy_pipeline.backtest import statistics as stats
-from strategy_pipeline.backtest.statistics import DetectorSummary, Drawdown, Estimate, Settings
+from strategy_pipeline.backtest.statistics import Coverage, DetectorSummary, Drawdown, Estimate, Settings
 from strategy_pipeline.errors import StorageError
 from strategy_pipeline.lake import files
 from strategy_pipeline.lake.tables import BACKTEST_TRADES, SIGNAL_DISPOSITIONS, Table
@@ -300,6 +300,15 @@ def test_the_verdict_comes_first_and_says_what_was_not_measured(study: Study) ->
     assert "noise gauntlet has not been run" in box
     assert "gamma_flip_long" in box
     assert "win rate" not in box.lower()
+
+
+def test_a_detector_for_other_symbols_is_not_said_to_lack_data(study: Study) -> None:
+    other = replace(study.summaries[-1], detector="index_long", coverage=Coverage(0, 0, ("close", "vwap")))
+    page = report.html_text([*study.summaries, other], study.pooled, study.trades, study.days, RUN)
+    assert "Not testable for want of data: gamma_flip_long." in page
+    assert "Made for other classes of symbols than those of this run: index_long." in page
+    assert "no symbol of its classes" in page
+    assert "close, vwap" not in page
 
 
 def test_a_range_of_fills_is_never_shown_without_the_interval_of_chance(study: Study) -> None:
