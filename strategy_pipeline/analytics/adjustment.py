@@ -36,8 +36,8 @@ def split_factor(frame: pl.DataFrame, actions: pl.DataFrame, since: str | None =
 def adjust(bars: pl.DataFrame, actions: pl.DataFrame, basis: date) -> pl.DataFrame:
     """`bars` on the share basis of session `basis`: what a person looking back from that session would see.
 
-    Prices of earlier sessions are divided by the splits in between and volumes multiplied; splits after `basis` do not
-    exist yet. Bars after `basis` are put on its basis as well, so that ``unadjust`` can take everything back.
+    Prices of earlier sessions are divided by the splits in between and volumes multiplied; splits after `basis` do
+    not exist yet. Bars after `basis` are put on its basis as well, so that ``unadjust`` can take everything back.
     """
     return _scaled(bars, _ratio_to(bars, actions, basis))
 

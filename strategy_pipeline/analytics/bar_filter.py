@@ -41,9 +41,10 @@ _CONTINUOUS_COLUMNS = (
 def clean_bars(bars: pl.DataFrame) -> pl.DataFrame:
     """`bars` with plausible open, high, low and close, and `bar_flags`, a list of words (see FLAGS) for what changed.
 
-    `bars`: one timeframe with `lane` (rows that follow one another share it and lie together, in order of time), session,
-    open, high, low and close on one share basis per lane. Rows, order and other columns are kept. A bar's result depends on that bar and the 64 before it;
-    the rule is free of scale and treats the two sides of the market alike.
+    `bars`: one timeframe with `lane` (rows that follow one another share it and lie together, in order of time),
+    session, open, high, low and close on one share basis per lane. Rows, order and other columns are kept. A bar's
+    result depends on that bar and the 64 before it; the rule is free of scale and treats the two sides of the
+    market alike.
     """
     o, h, low, c = (pl.col(name) for name in ("open", "high", "low", "close"))
     wick = pl.max_horizontal(h - pl.max_horizontal(o, c), pl.min_horizontal(o, c) - low)
@@ -77,9 +78,8 @@ def clean_bars(bars: pl.DataFrame) -> pl.DataFrame:
     top, bottom = pl.max_horizontal("_open", "_close"), pl.min_horizontal("_open", "_close")
     judged = judged.with_columns(_bad_high=implausible(h - top), _bad_low=implausible(bottom - low))
     bad_high, bad_low = pl.col("_bad_high"), pl.col("_bad_low")
-    flagged = pl.concat_list(
-        *(pl.when(pl.col(f"_{name}")).then(pl.lit([name])).otherwise(pl.lit([], dtype=pl.List(pl.String))) for name in FLAGS)
-    )
+    nothing = pl.lit([], dtype=pl.List(pl.String))
+    flagged = pl.concat_list(*(pl.when(pl.col(f"_{name}")).then(pl.lit([name])).otherwise(nothing) for name in FLAGS))
     return judged.with_columns(
         open="_open",
         close="_close",
@@ -92,12 +92,12 @@ def clean_bars(bars: pl.DataFrame) -> pl.DataFrame:
 def continuous_bars(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
     """Cleaned bars of one timeframe on a basis that runs through splits, cut into unbroken series.
 
-    `bars`: rows of ``historical_bars`` with `start`, the date from which this copy of a symbol's history counts, sorted by
-    start, symbol and bar_start. Prices are multiplied, volumes divided, by `split_factor`, the splits after `start` up to
-    the row's session (dividing by it gives back the basis of the row's session). Added: `bar_flags`; `series_id` (rows of
-    one unbroken series share it); `bar_number` (0-based within it); `cut_session` (the session that began the series,
-    null when the data began there). `available_at` is when the bar and all before it were known. `actions`: the splits of
-    ``corporate_actions`` that are known.
+    `bars`: rows of ``historical_bars`` with `start`, the date from which this copy of a symbol's history counts,
+    sorted by start, symbol and bar_start. Prices are multiplied, volumes divided, by `split_factor`, the splits
+    after `start` up to the row's session (dividing by it gives back the basis of the row's session). Added:
+    `bar_flags`; `series_id` (rows of one unbroken series share it); `bar_number` (0-based within it); `cut_session`
+    (the session that began the series, null when the data began there). `available_at` is when the bar and all
+    before it were known. `actions`: the splits of ``corporate_actions`` that are known.
     """
     bars = bars.select(_CONTINUOUS_COLUMNS)
     factor = split_factor(bars, actions, since="start")
@@ -119,8 +119,7 @@ def continuous_bars(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
         _row=pl.int_range(pl.len()),
         available_at=pl.col("available_at").cum_max().over("lane"),
     ).with_columns(
-        _cut=~new_lane
-        & (((pl.col("_passed") > 0) & pl.col("_far")) | (pl.col("_passed") - 1 > MAX_ABSENT_SESSIONS)),
+        _cut=~new_lane & (((pl.col("_passed") > 0) & pl.col("_far")) | (pl.col("_passed") - 1 > MAX_ABSENT_SESSIONS)),
     )
     starts = new_lane | pl.col("_cut")
     first_row = pl.when(starts).then(pl.col("_row")).forward_fill()

@@ -1,7 +1,7 @@
 """The price, volume, session and trend part of the feature schema (detectors.md section 2), one row per closed bar.
 
-How single values are defined is in the neighbouring modules; this one decides which bars feed which column and puts the
-row together. Options flow, gamma, implied volatility, VIX, quotes and regimes are other stages: null here.
+How single values are defined is in the neighbouring modules; this one decides which bars feed which column and puts
+the row together. Options flow, gamma, implied volatility, VIX, quotes and regimes are other stages: null here.
 """
 
 from collections import defaultdict
@@ -58,8 +58,8 @@ ADV_SESSIONS = 20
 def substituted_inputs(timeframe: str) -> list[str]:
     """Columns that rows of `timeframe` take from their own bars because the one they name is finer.
 
-    Rows up to 15m find 5m and 15m bars wherever minutes exist; coarser rows never look for them (detectors.md section 2,
-    coarser data). A property of the timeframe, so of the whole run.
+    Rows up to 15m find 5m and 15m bars wherever minutes exist; coarser rows never look for them (detectors.md
+    section 2, coarser data). A property of the timeframe, so of the whole run.
     """
     if not is_finer("15m", timeframe):
         return []
@@ -82,9 +82,9 @@ def compute_features(
 
     `bars`: rows of ``historical_bars`` (BAR_COLUMNS) of all timeframes, symbols and sessions that
     ``lookback.bars_needed`` names; more rows and their order do not matter. `actions`: ``corporate_actions``.
-    `instruments`: ``market.symbols.instruments_frame``. Returns the FEATURES contract sorted by symbol and bar_end. A row
-    depends on rows known at its `available_at` and on its session's place in the calendar, on nothing else, so any cutting
-    of a backfill gives the same bytes.
+    `instruments`: ``market.symbols.instruments_frame``. Returns the FEATURES contract sorted by symbol and bar_end.
+    A row depends on rows known at its `available_at` and on its session's place in the calendar, on nothing else,
+    so any cutting of a backfill gives the same bytes.
     """
     wanted = sorted(set(sessions))
     parts = []
@@ -98,7 +98,7 @@ def compute_features(
 
 
 def _by_hidden_actions(sessions: list[date], actions: pl.DataFrame) -> list[tuple[list[date], tuple[int, ...]]]:
-    """Sessions that share the same set of actions already effective but not yet announced at their open (mostly none)."""
+    """Sessions with the same set of actions that are effective but not yet announced at the open (mostly none)."""
     late = (
         actions.with_row_index("_n")
         .filter(pl.col("available_at") > pl.col("ex_date").cast(pl.Datetime("us", "UTC")))
@@ -183,7 +183,7 @@ class _Feed:
         )
 
     def own_rows(self) -> pl.DataFrame:
-        """The bars of the output sessions with every indicator a row shows of its own bars, on their own share basis."""
+        """Bars of the output sessions with every indicator a row shows of its own bars, on their share basis."""
         warm = indicators.WARM_UP_BARS
         unmasked = pl.col("rsi14_unmasked")
         series = self.series(self.timeframe).with_columns(
@@ -198,7 +198,9 @@ class _Feed:
     def _of_output(self, series: pl.DataFrame, name: str) -> pl.DataFrame:
         """Rows of the output sessions, each from the copy that belongs to its session, on the basis of that session."""
         rows = series.filter(pl.col("session").is_in(self.sessions))
-        return _on_own_basis(rows.filter(pl.col("start") == self.start_of_row(name)).drop("start").sort("symbol", "bar_start"))
+        return _on_own_basis(
+            rows.filter(pl.col("start") == self.start_of_row(name)).drop("start").sort("symbol", "bar_start")
+        )
 
     def daily(self) -> pl.DataFrame:
         """The daily series under the session *after* each bar, where it is the previous session.
@@ -310,7 +312,7 @@ class _Feed:
         return as_of(rows, opening, by=["symbol", "session"], columns={"or_high": "or_high", "or_low": "or_low"})
 
     def _quarter_hours(self) -> pl.DataFrame:
-        """15m bars of the output sessions: they hold sums and extremes of their minutes, finer bars would add nothing."""
+        """15m bars of the output sessions: they hold the sums and extremes of their minutes."""
         series = continuous_bars(self._copies("15m", self.bars("15m")), self.actions)
         return self._of_output(series, "15m").select(_INSIDE_COLUMNS)
 
@@ -451,8 +453,8 @@ def _with_derived(rows: pl.DataFrame, timeframe: str) -> pl.DataFrame:
 def trend_state() -> pl.Expr:
     """The trend of the newest closed bar of the trend timeframe, by the ordered rules of detectors.md section 2.1.
 
-    Reads adx14_15m, close_15m, ema21_15m, ema50_15m, atr_ratio_15m and atr_pct_15m, rounded to 9 decimals; null when one
-    of them is null.
+    Reads adx14_15m, close_15m, ema21_15m, ema50_15m, atr_ratio_15m and atr_pct_15m, rounded to 9 decimals; null
+    when one of them is null.
     """
     names = ("adx14_15m", "close_15m", "ema21_15m", "ema50_15m", "atr_ratio_15m", "atr_pct_15m")
     adx, close, fast, slow, ratio, atr_pct = (pl.col(name).round(9) for name in names)

@@ -74,7 +74,9 @@ def adx14() -> pl.Expr:
     spread = ta.rma(true_range, _WILDER_PERIOD)
     # Both directional indices share the divisor `spread`, so it cancels out of DX except where nothing moved at all.
     moved = (spread > 0) & (plus + minus > 0)
-    dx = pl.when(plus.is_nan()).then(None).when(moved).then(100.0 * (plus - minus).abs() / (plus + minus)).otherwise(0.0)
+    dx = (
+        pl.when(plus.is_nan()).then(None).when(moved).then(100.0 * (plus - minus).abs() / (plus + minus)).otherwise(0.0)
+    )
     return ta.rma(dx, _WILDER_PERIOD).over(_SERIES)
 
 

@@ -1,7 +1,8 @@
 """How far back a feature row may look, and so which stored bars its computation needs.
 
-Every recursion (EMA, Wilder averages) starts on a calendar date that depends on the row's session alone, never on how a
-backfill was cut; that is why any cutting gives the same bytes. Each start leaves room for the longest warm-up.
+Every recursion (EMA, Wilder averages) starts on a calendar date that depends on the row's session alone, never on
+how a backfill was cut; that is why any cutting gives the same bytes. Each start leaves room for the longest
+warm-up.
 """
 
 from collections.abc import Sequence

@@ -19,10 +19,11 @@ Floats = NDArray[np.float64]
 def relative_volume(rows: pl.DataFrame, bars: pl.DataFrame, sessions: Sequence[date], grid_minutes: int) -> pl.Series:
     """Cumulative volume to each row's bar_end / mean at the same minute over the 20 prior sessions of its type; ratio.
 
-    `rows`: rvol_symbol, session, minutes_since_open. `bars`: symbol, session, minute_start, minute_end (since the open)
-    and volume on one share basis; windows must not overlap, ends lie on multiples of `grid_minutes`. A session counts
-    when it has bars and none of them straddles the minute; at least 10 full or 3 half sessions must count. Null without
-    volume of the row's own session, without enough sessions, or when their mean is 0. Source: detectors.md section 2.
+    `rows`: rvol_symbol, session, minutes_since_open. `bars`: symbol, session, minute_start, minute_end (since the
+    open) and volume on one share basis; windows must not overlap, ends lie on multiples of `grid_minutes`. A
+    session counts when it has bars and none of them straddles the minute; at least 10 full or 3 half sessions must
+    count. Null without volume of the row's own session, without enough sessions, or when their mean is 0. Source:
+    detectors.md section 2.
     """
     result = np.full(rows.height, np.nan)
     position = pl.int_range(pl.len(), dtype=pl.Int64).alias("_row")
@@ -58,15 +59,19 @@ def _days(sessions: pl.Series, days: list[date]) -> NDArray[np.int64]:
     return np.searchsorted(pl.Series(days, dtype=pl.Date).to_numpy(), sessions.to_numpy()).astype(np.int64)
 
 
-def _cumulative(bars: pl.DataFrame, symbols: list[str], days: list[date], slots: int, grid: int) -> tuple[Floats, Floats]:
-    """Volume up to each slot's end, [symbol, day, slot]: for the running session (nothing traded yet = NaN), and for a
-    finished one (no bar at all = NaN); NaN as well inside a bar."""
+def _cumulative(
+    bars: pl.DataFrame, symbols: list[str], days: list[date], slots: int, grid: int
+) -> tuple[Floats, Floats]:
+    """Volume up to each slot's end, [symbol, day, slot], of a running session and of a finished one.
+
+    NaN inside a bar; while nothing has traded yet (running); where nothing traded at all (finished).
+    """
     used = bars.filter(pl.col("symbol").cast(pl.String).is_in(symbols) & pl.col("session").is_in(days))
     shape = (len(symbols), len(days), slots)
     traded, seen = np.zeros(shape), np.zeros(shape, dtype=bool)
     straddled = np.zeros(shape, dtype=bool)
     code, day = _codes(used["symbol"], symbols), _days(used["session"], days)
-    first = used["minute_start"].to_numpy() // grid
+    first = np.maximum(used["minute_start"].to_numpy() // grid, 0)
     last = np.minimum(-(-used["minute_end"].to_numpy() // grid) - 1, slots - 1)
     traded[code, day, last] = used["volume"].to_numpy()
     seen[code, day, last] = True

@@ -26,9 +26,9 @@ def typical_price() -> pl.Expr:
 def session_levels(bars: pl.DataFrame) -> pl.DataFrame:
     """For each bar the session's open, high, low and VWAP up to and including it, and the first bar's close.
 
-    `bars`: one timeframe, sorted by symbol and bar_start, with symbol, session, bar_end, available_at, prices and volume.
-    Returns the keys with session_open, session_high, session_low, vwap, first_close, in the unit of the prices. VWAP is
-    null until there is volume.
+    `bars`: one timeframe, sorted by symbol and bar_start, with symbol, session, bar_end, available_at, prices and
+    volume. Returns the keys with session_open, session_high, session_low, vwap, first_close, in the unit of the
+    prices. VWAP is null until there is volume.
     """
     volume = pl.col("volume").fill_null(0.0)
     return bars.select(

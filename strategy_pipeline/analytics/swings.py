@@ -1,7 +1,7 @@
 """Swing pivots and what is read off the last two of them: rising lows, falling highs, RSI divergences.
 
-A pivot is strictly beyond two bars on each side and exists from the end of the second later bar. Input is the frame that
-``bar_filter.continuous_bars`` makes.
+A pivot is strictly beyond two bars on each side and exists from the end of the second later bar. Input is the frame
+that ``bar_filter.continuous_bars`` makes.
 """
 
 import numpy as np
@@ -22,8 +22,9 @@ Rows = NDArray[np.int64]
 def with_swings(bars: pl.DataFrame, rsi: str) -> pl.DataFrame:
     """`bars` with swing_high, swing_low (price), higher_lows, lower_highs, rsi_div_bull and rsi_div_bear (0-100).
 
-    `rsi` names the unmasked RSI column. Pivot columns are null for the first 4 bars of a series and the prices until there
-    is a pivot; divergences are null for the first 108 bars and 0 when there is none. Source: detectors.md section 2.
+    `rsi` names the unmasked RSI column. Pivot columns are null for the first 4 bars of a series and the prices
+    until there is a pivot; divergences are null for the first 108 bars and 0 when there is none. Source:
+    detectors.md section 2.
     """
     number = bars["bar_number"].to_numpy()
     rsi_values = bars[rsi].fill_null(np.nan).to_numpy()
@@ -42,9 +43,9 @@ def with_swings(bars: pl.DataFrame, rsi: str) -> pl.DataFrame:
     ]
     masks = {"rsi_div_bear": measured, "rsi_div_bull": measured}
     return bars.with_columns(
-        pl.when(pl.Series(masks.get(column.name, started))).then(
-            column.fill_nan(None) if column.dtype == pl.Float64 else column
-        ).alias(column.name)
+        pl.when(pl.Series(masks.get(column.name, started)))
+        .then(column.fill_nan(None) if column.dtype == pl.Float64 else column)
+        .alias(column.name)
         for column in columns
     )
 
