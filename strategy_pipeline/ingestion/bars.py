@@ -20,7 +20,7 @@ _FROM_MINUTES = ("5m", "15m", "4h")
 def historical_bars(days: date | Collection[date], parsed: Iterable[ParsedFile]) -> pl.DataFrame:
     """All bars of one or more sessions in the columns and order of ``historical_bars``, raw and unadjusted.
 
-    parsed: the sessions' minute and day files and their months' hour files, of stocks and indices, as far as they exist.
+    parsed: the sessions' minute and day files and their months' hour files, of stocks and indices, as far as there are.
     1m, 5m, 15m and 4h come from minutes. 1h comes from the hour file, on the vendor's clock-hour grid, for every symbol
     which that month's file names, and from minutes for the others: a symbol's month never mixes the two. 1d comes from
     the day file, else from minutes, else from hours. A 4h window cannot be cut from clock hours (13:30 lies inside

@@ -79,8 +79,8 @@ def parse_corporate_actions(
     Understood headers: ``ticker, execution_date, split_from, split_to``; ``ticker, ex_dividend_date, cash_amount``
     (`declaration_date` where there is one); ``ticker, last_date_before, split_ratio``; ``ticker, last_date_before_ex,
     cash_amount``. The last two name the last session on the old basis: the ex-date is the session after it.
-    `split_ratio` is new shares for one old share. A row is known from 00:00 New York of its ex-date, or of the day after
-    its declaration when that is earlier. Never raises for what the file contains.
+    `split_ratio` is new shares for one old share. A row is known from 00:00 New York of its ex-date, or of the day
+    after its declaration when that is earlier. Never raises for what the file contains.
     """
     wanted = None if symbols is None else {canonical_symbol(symbol) for symbol in symbols}
     source_key = key or path.name

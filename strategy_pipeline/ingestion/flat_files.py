@@ -216,7 +216,7 @@ class S3FlatFileStore:
 
     def _continue(self, info: ObjectInfo, partial: Path, on_bytes: OnBytes | None) -> bool:
         """Appends to `partial` what is missing of the object; False when it broke off or was replaced meanwhile."""
-        from botocore.exceptions import ClientError, HTTPClientError
+        from botocore.exceptions import BotoCoreError, ClientError
         from urllib3.exceptions import HTTPError
 
         with files.open_to_append(partial) as stream:
@@ -245,7 +245,7 @@ class S3FlatFileStore:
                 if _code(error) in _REPLACED_CODES:
                     return False
                 raise self._sentence(info.key, error) from None
-            except (HTTPClientError, HTTPError, OSError) as error:
+            except (BotoCoreError, HTTPError, OSError) as error:
                 if stream.tell() > have:
                     return False
                 raise self._sentence(info.key, error) from None

@@ -495,7 +495,11 @@ def _typed_piece(frame: pl.DataFrame, header: Sequence[str], kinds: dict[str, pl
     width = len(header)
     split = frame.with_columns(fields=pl.col("line").str.split_exact(",", width))
     texts = {
-        name: pl.col("fields").struct.field(f"field_{header.index(name)}").str.strip_chars(' \t\r"') for name in kinds
+        name: pl.col("fields")
+        .struct.field(f"field_{header.index(name)}")
+        .str.strip_chars(" \t\r")
+        .str.replace(r'^"(.*)"$', "$1")
+        for name in kinds
     }
     too_many = pl.col("fields").struct.field(f"field_{width}").is_not_null()
     too_few = pl.col("fields").struct.field(f"field_{width - 1}").is_null() if width > 1 else pl.lit(False)
@@ -512,7 +516,9 @@ def _typed_piece(frame: pl.DataFrame, header: Sequence[str], kinds: dict[str, pl
         for name, kind in kinds.items()
         if kind != pl.String()
     ]
-    typed = text.with_columns(problem=pl.coalesce("problem", *unreadable))
+    # Half a pair of quotes: the value goes on in the next line, or began in the one before.
+    torn = pl.when(pl.col("ticker").str.contains('"', literal=True)).then(pl.format("ticker is '{}'", "ticker"))
+    typed = text.with_columns(problem=pl.coalesce("problem", torn, *unreadable))
     return typed.select(
         *(pl.col(name).cast(kind, strict=False) for name, kind in kinds.items()), "line", "line_number", "problem"
     )
