@@ -28,16 +28,22 @@ class InstanceStorage(DagsterSqliteStorage):
         return open_storage(config_value["base_dir"], inst_data)
 
 
-def open_storage(base_dir: str, inst_data: ConfigurableClassData | None = None) -> DagsterSqliteStorage:
-    """The quick storage, or with a warning Dagster's own when this Dagster is not the one it is made for."""
-    if DAGSTER_VERSION != MADE_FOR_DAGSTER:
-        return _stock(base_dir, inst_data, f"it is made for Dagster {MADE_FOR_DAGSTER} and this is {DAGSTER_VERSION}")
+def open_storage(
+    base_dir: str,
+    inst_data: ConfigurableClassData | None = None,
+    *,
+    dagster_version: str = DAGSTER_VERSION,
+    quick_storage: tuple[str, str] = QUICK_STORAGE,
+) -> DagsterSqliteStorage:
+    """The quick storage, or with a warning the stock one when this Dagster is not what `quick_storage` is made for."""
+    if dagster_version != MADE_FOR_DAGSTER:
+        return _stock(base_dir, inst_data, f"it is made for Dagster {MADE_FOR_DAGSTER} and this is {dagster_version}")
+    module_name, class_name = quick_storage
     try:
-        quick = getattr(importlib.import_module(QUICK_STORAGE[0]), QUICK_STORAGE[1])
+        quick: type[DagsterSqliteStorage] = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         return _stock(base_dir, inst_data, f"this Dagster lacks a part it needs ({error})")
-    storage: DagsterSqliteStorage = quick.from_local(base_dir, inst_data)
-    return storage
+    return quick.from_local(base_dir, inst_data)
 
 
 def _stock(base_dir: str, inst_data: ConfigurableClassData | None, reason: str) -> DagsterSqliteStorage:

@@ -1,0 +1,147 @@
+"""`historical_bars` as an asset: the raw files of its sessions become unadjusted bars in every stored timeframe."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
+from strategy_pipeline.defs.partition_events import publish
+from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, sessions_of
+from strategy_pipeline.defs.plots import coverage_strip
+from strategy_pipeline.defs.progress import Progress
+from strategy_pipeline.defs.table_metadata import describe_table, lineage_of
+from strategy_pipeline.errors import MissingDataError
+from strategy_pipeline.ingestion.mirror import RawMirror
+from strategy_pipeline.ingestion.session_bars import (
+    SessionSources,
+    build_bars,
+    sources_of,
+    stretches,
+    summaries,
+    with_proxies,
+)
+from strategy_pipeline.lake.store import Lake, PartitionInfo
+from strategy_pipeline.lake.tables import HISTORICAL_BARS, QUARANTINE
+from strategy_pipeline.settings import Settings, Watchlist
+
+CODE_VERSION = "historical-bars-1"
+# What a bars file says about itself besides its pedigree, so that an unchanged one need not be read.
+_COUNTS = ("coverage_pct", "null_pct", "suspect_pct", "quarantined", "symbol_count")
+
+
+class BarsConfig(PartitionChoice):
+    """`symbols` are built besides the watchlist; symbols a partition holds already stay in it."""
+
+    symbols: list[str] = []
+
+
+@dg.asset(
+    partitions_def=SESSIONS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[dg.AssetDep(name) for name in FLAT_FILE_DATASETS],
+    code_version=CODE_VERSION,
+    description=(
+        "Unadjusted bars of every watched symbol at 1m 5m 15m 1h 4h 1d, built from the minute, hour and day files of the "
+        "session. What a file holds and cannot be used stands in the table quarantine, with its line and the reason."
+    ),
+    metadata=describe_table(HISTORICAL_BARS),
+)
+def historical_bars(
+    context: dg.AssetExecutionContext,
+    config: BarsConfig,
+    lake: dg.ResourceParam[Lake],
+    raw_files: dg.ResourceParam[RawMirror],
+    watchlist: dg.ResourceParam[Watchlist],
+    settings: dg.ResourceParam[Settings],
+    progress: dg.ResourceParam[Progress],
+) -> dg.MaterializeResult:
+    sessions = sessions_of(config.keys(context))
+    sources = sources_of(raw_files, sessions)
+    writer = _Writer(lake, watchlist.extended(config.symbols), settings)
+    with progress.track("historical_bars", len(sources)) as advance:
+        for piece in stretches(sources):
+            writer.bring_up_to_date(piece)
+            advance(len(piece))
+    for sentence in writer.refusals:
+        context.log.warning(sentence)
+    if sessions and not writer.described:
+        raise MissingDataError(
+            f"No file of {sessions[0]} to {sessions[-1]} with a watched symbol is here: materialise the flat files of "
+            "those sessions first, or name the symbols they hold."
+        )
+    missing = len(sessions) - len(writer.described)
+    context.log.info(f"historical_bars: {len(writer.described)} sessions, {missing} without a usable file.")
+    if writer.described:
+        writer.described[max(writer.described)]["coverage"] = coverage_strip(writer.described)
+    return publish(context, writer.described)
+
+
+class _Writer:
+    """Writes the bars of sessions whose sources changed and describes all of them."""
+
+    def __init__(self, lake: Lake, watchlist: Watchlist, settings: Settings) -> None:
+        self.lake = lake
+        self.instruments = with_proxies(watchlist.instruments)
+        self.source = "synthetic" if settings.flat_files_location == str(settings.vendor_folder) else "flat_file"
+        self.described: dict[str, dict[str, Any]] = {}
+        self.refusals: list[str] = []
+
+    def bring_up_to_date(self, piece: Sequence[SessionSources]) -> None:
+        """Builds the sessions of `piece` whose pedigree differs from that of the stored partition."""
+        stored = {one.day: self.lake.metadata(HISTORICAL_BARS, {"session": one.day}) or {} for one in piece}
+        held = {day: said["symbols"].split(",") for day, said in stored.items() if said.get("symbols")}
+        pedigree = {
+            one.day: {**one.pedigree(self._symbols(held.get(one.day, ()))), "code_version": CODE_VERSION}
+            for one in piece
+        }
+        stale = [one for one in piece if not pedigree[one.day].items() <= stored[one.day].items()]
+        written = {info.key["session"]: info for info in self._rebuild(stale, held, pedigree)}
+        for one in piece:
+            key = one.day.isoformat()
+            info = written.get(key) or self.lake.info(HISTORICAL_BARS, {"session": one.day})
+            if info is not None and info.rows:
+                self.described[key] = _described(info, one)
+
+    def _symbols(self, held: Sequence[str]) -> list[str]:
+        return sorted({*(one.symbol for one in self.instruments), *held})
+
+    def _rebuild(
+        self, stale: Sequence[SessionSources], held: dict[date, list[str]], pedigree: dict[date, dict[str, str]]
+    ) -> list[PartitionInfo]:
+        if not stale:
+            return []
+        built = build_bars(stale, self.instruments, held, source=self.source)
+        counted = summaries(pl.concat([one.bars for one in built]))
+        self.refusals += [sentence for one in built for sentence in one.refusals]
+        refused_before = set(self.lake.sessions(QUARANTINE))
+        refused = [one for one in built if one.quarantine.height or one.day in refused_before]
+        self.lake.write_many(QUARANTINE, [({"session": one.day}, one.quarantine, {}) for one in refused])
+        parts = []
+        for one in built:
+            counts = {**counted.get(one.day, {}), "quarantined": one.quarantine.height}
+            said = {name: f"{counts[name]}" for name in _COUNTS if counts.get(name) is not None}
+            if one.bars.height:
+                parts.append(({"session": one.day}, one.bars, {**pedigree[one.day], **said}))
+        return self.lake.write_many(HISTORICAL_BARS, parts)
+
+
+def _described(info: PartitionInfo, sources: SessionSources) -> dict[str, Any]:
+    """What the UI shows of a session's bars."""
+    said = info.metadata
+    numbers = {name: float(said[name]) for name in ("coverage_pct", "null_pct", "suspect_pct") if name in said}
+    return {
+        "sha256": info.sha256,
+        "dagster/row_count": info.rows,
+        "symbols": int(said["symbol_count"]),
+        "quarantined": int(said["quarantined"]),
+        **numbers,
+        "bytes": info.bytes,
+        "sources": lineage_of(sources.files),
+        "code_version": CODE_VERSION,
+    }
+
+
+bars_assets = [historical_bars]
