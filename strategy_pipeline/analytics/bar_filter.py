@@ -4,6 +4,8 @@ A flagged bar gets plausible prices for indicators and levels; the stored row is
 what it stands for, its series is cut instead. The rules and their reasons are in docs/bar_filter.md.
 """
 
+from datetime import date
+
 import numpy as np
 import polars as pl
 
@@ -89,16 +91,18 @@ def clean_bars(bars: pl.DataFrame) -> pl.DataFrame:
     ).select(*bars.columns, "bar_flags")
 
 
-def continuous_bars(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
+def continuous_bars(bars: pl.DataFrame, actions: pl.DataFrame, since: date | None = None) -> pl.DataFrame:
     """Cleaned bars of one timeframe on a basis that runs through splits, cut into unbroken series.
 
-    `bars`: rows of ``historical_bars`` with `start`, the date from which this copy of a symbol's history counts,
-    sorted by start, symbol and bar_start. Prices are multiplied, volumes divided, by `split_factor`, the splits
-    after `start` up to the row's session (dividing by it gives back the basis of the row's session). Added:
-    `bar_flags`; `series_id` (rows of one unbroken series share it); `bar_number` (0-based within it); `cut_session`
-    (the session that began the series, null when the data began there). `available_at` is when the bar and all
-    before it were known. `actions`: the splits of ``corporate_actions`` that are known.
+    `bars`: rows of ``historical_bars``, sorted by `start`, symbol and bar_start, where the column `start` is the date
+    from which this copy of a symbol's history counts; with `since`, that date for all of them. Prices are multiplied,
+    volumes divided, by `split_factor`, the splits after `start` up to the row's session (dividing by it gives back the
+    basis of the row's session). Added: `bar_flags`; `series_id` (rows of one unbroken series share it); `bar_number`
+    (0-based within it); `cut_session` (the session that began the series, null when the data began there).
+    `available_at` is when the bar and all before it were known. `actions`: known rows of ``corporate_actions``.
     """
+    if since is not None:
+        bars = bars.with_columns(start=pl.lit(since, dtype=pl.Date))
     bars = bars.select(_CONTINUOUS_COLUMNS)
     factor = split_factor(bars, actions, since="start")
     prices = [pl.col(name) * factor for name in ("open", "high", "low", "close", "vwap")]
