@@ -76,9 +76,9 @@ def charge(
 ) -> Charges:
     """Costs of legs from `entry` to `exit` reference prices ($), `units` each, entered by orders of `order_units`.
 
-    `pct`: slippage_pct of the reference price a side. `spread`: half the quoted spread a side. `impact`: k x sigma_day
-    (decimal) x sqrt(units / ADV) of the price a side; raises MissingDataError without sigma_day or ADV. Commission is
-    added to each. All are multiplied by cost_multiplier.
+    `pct`: slippage_pct of the reference price a side. `spread`: half the quoted spread a side. `impact`: k x
+    sigma_day (decimal) x sqrt(units / ADV) of the price a side; raises MissingDataError without sigma_day or ADV.
+    Commission is added to each. All are multiplied by cost_multiplier.
     """
     none = np.zeros(len(entry))
     slippage = spread = impact = (none, none)

@@ -237,7 +237,7 @@ def sweep(prepared: Prepared, sets: pl.DataFrame, *, workers: int = 2) -> pl.Dat
         sets["max_hold_bars"].cast(pl.Int64).to_numpy(),
         sets["min_score"].cast(pl.Float64).to_numpy(),
     )
-    rules = _rules(config, final=True)
+    rules = rules_of(config, final=True)
 
     def part(rows: np.ndarray) -> np.ndarray:
         chosen = (columns[0][rows], columns[1][rows], columns[2][rows], columns[3][rows])
@@ -322,7 +322,8 @@ def _coverage(detectors: Sequence[Detector], rows: pl.DataFrame, signals: pl.Dat
     )
 
 
-def _rules(config: BacktestConfig, *, final: bool) -> "Rules":
+def rules_of(config: BacktestConfig, *, final: bool) -> "Rules":
+    """The scalar rules of the trade loop; `final` says that no bars will follow."""
     from strategy_pipeline.backtest.simulator import Rules
 
     by_atr = config.target_mode == "fixed_atr"
@@ -429,7 +430,7 @@ def _simulated(
 
     config, signals = prepared.config, prepared.signals
     out, verdict = simulate(
-        prepared.bars, prepared.arrays, _rules(config, final=final), prepared.entry, prepared.verdict
+        prepared.bars, prepared.arrays, rules_of(config, final=final), prepared.entry, prepared.verdict
     )
     booked = book(out, prepared)
     run = run_id(config, data_hash)

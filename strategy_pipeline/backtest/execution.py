@@ -1,7 +1,8 @@
 """Frames of execution bars and signals as the flat arrays of the trade loop.
 
-Which bars execute, how trading time, bar windows and split factors are counted, and in which order signals are looked at
-is decided here; what happens on a bar is simulator.py's business. No numba here: its arrays are plain numpy.
+Which bars execute, how trading time, bar windows and split factors are counted, and in which order signals are
+looked at is decided here; what happens on a bar is simulator.py's business. No numba here: its arrays are plain
+numpy.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ from strategy_pipeline.market.calendar import session_frame
 from strategy_pipeline.market.timeframes import MINUTES, TIMEFRAMES
 
 MINUTE_US = 60_000_000
+# Rows whose extremes are kept together, so that the trade loop can pass over quiet stretches at once.
+BLOCK_ROWS = 32
 BAR_COLUMNS = ("symbol", "timeframe", "bar_start", "bar_end", "session", "open", "high", "low", "close")
 SIGNAL_COLUMNS = (
     "detector", "detector_version", "symbol", "asset_class", "direction", "session", "timeframe", "bar_end",
@@ -105,10 +108,10 @@ def execution_bars(
 ) -> ExecutionBars:
     """The bars on which signals of `timeframe` execute: of each symbol and session the finest stored ones.
 
-    `bars`: cleaned rows of ``historical_bars``, raw prices, any timeframes (coarser than `timeframe` and outside regular
-    hours are left out); an optional `series_id` marks where a symbol's series breaks. `actions`: ``corporate_actions``.
-    `finer`: bars inside the execution bars, replayed by drill_down. Raises ContractError on missing columns and DataError
-    on prices that are no numbers or dates that are no sessions.
+    `bars`: cleaned rows of ``historical_bars``, raw prices, any timeframes (coarser than `timeframe` and outside
+    regular hours are left out); an optional `series_id` marks where a symbol's series breaks. `actions`:
+    ``corporate_actions``. `finer`: bars inside the execution bars, replayed by drill_down. Raises ContractError on
+    missing columns and DataError on prices that are no numbers or dates that are no sessions.
     """
     rows = _executing(_checked(bars, "execution bars"), timeframe)
     clock = SessionClock.of_calendar()
@@ -138,10 +141,13 @@ def execution_bars(
     series_last = np.repeat(series_start[1:] - 1, np.diff(series_start))
 
     prices = {column: rows[column].cast(pl.Float64).to_numpy() for column in ("open", "high", "low", "close")}
+    factor = _factor(rows, actions)
+    factor_start = np.append(np.flatnonzero(_changes(name) | _changes(factor)), rows.height)
+    scan_low, scan_high = np.minimum(prices["low"], prices["open"]), np.maximum(prices["high"], prices["open"])
     arrays = {
         "first": first,
         **prices,
-        "factor": _factor(rows, actions),
+        "factor": factor,
         "start": start,
         "end": end,
         "trading_start": clock.trading_before[session] + (start - opened),
@@ -151,6 +157,11 @@ def execution_bars(
         "day_last": day_last.astype(np.int64),
         "series_last": series_last.astype(np.int64),
         **_finer(finer, symbols, first, start, end),
+        "scan_low": scan_low,
+        "scan_high": scan_high,
+        "block_low": _blocks(scan_low, np.inf).min(axis=1),
+        "block_high": _blocks(scan_high, -np.inf).max(axis=1),
+        "factor_last": np.repeat(factor_start[1:] - 1, np.diff(factor_start)).astype(np.int64),
     }
     order = {word: number for number, word in enumerate(QUALITIES)}
     quality = (
@@ -204,6 +215,12 @@ def _changes(values: np.ndarray) -> np.ndarray:
     return changed
 
 
+def _blocks(values: np.ndarray, filler: float) -> np.ndarray:
+    """`values` in rows of BLOCK_ROWS, the last one filled up."""
+    missing = -len(values) % BLOCK_ROWS
+    return np.append(values, np.full(missing, filler)).reshape(-1, BLOCK_ROWS)
+
+
 def _factor(frame: pl.DataFrame, actions: pl.DataFrame | None) -> np.ndarray:
     """Cumulative split factor of each row's symbol and session; 1 without corporate actions."""
     if actions is None or actions.is_empty():
@@ -246,7 +263,8 @@ def _hash(symbols: tuple[str, ...], arrays: dict[str, np.ndarray]) -> str:
 def prepared_signals(signals: pl.DataFrame, config: BacktestConfig) -> pl.DataFrame:
     """`signals` with every optional column present and a style each, sorted by detector, symbol, time and direction.
 
-    A configured style overrides that of the signals; where neither names one it follows from the timeframe. Raises ContractError when a required column is missing, when a time, symbol, detector or direction is null, or when a
+    A configured style overrides that of the signals; where neither names one it follows from the timeframe. Raises
+    ContractError when a required column is missing, when a time, symbol, detector or direction is null, or when a
     detector fires twice in one direction on one bar.
     """
     missing = [column for column in SIGNAL_COLUMNS if column not in signals.columns]

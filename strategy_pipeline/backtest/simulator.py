@@ -1,7 +1,7 @@
 """The trade loop: numba kernels over flat arrays that find entries, walk bars to the exit and aggregate sweeps.
 
-Arrays in, arrays out; frames, costs and configuration live in execution.py, costs.py and engine.py. Importing this module
-imports numba, so nothing that the command line or the Dagster definitions need at start-up may import it.
+Arrays in, arrays out; frames, costs and configuration live in execution.py, costs.py and engine.py. Importing this
+module imports numba, so nothing that the command line or the Dagster definitions need at start-up may import it.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from strategy_pipeline.backtest.execution import BLOCK_ROWS
 from strategy_pipeline.lake.tables import DISPOSITIONS, EXIT_REASONS, PATH_POLICIES
 
 # Codes of the kernels are positions in the contracts' word lists, so no second table can disagree with them.
@@ -44,11 +45,13 @@ TICK_TOLERANCE = 1e-6
 class Bars(NamedTuple):
     """Execution bars of all symbols, sorted by (symbol, start); `first[s] : first[s + 1]` are the rows of symbol s.
 
-    Prices are raw; `factor` is the cumulative split factor of the row's session. Times are UTC microseconds clipped to
-    regular hours; `trading_start` counts trading microseconds over sessions. `slot` numbers the windows of the signal
-    timeframe over sessions. `day_last` and `series_last` are rows: the last one before the flat time of the session
-    (below the row itself when there is none) and the last one before the series breaks. `finer_first : finer_last` are
-    rows of `finer_high` and `finer_low`.
+    Prices are raw; `factor` is the cumulative split factor of the row's session. Times are UTC microseconds clipped
+    to regular hours; `trading_start` counts trading microseconds over sessions. `slot` numbers the windows of the
+    signal timeframe over sessions. `day_last` and `series_last` are rows: the last one before the flat time of the
+    session (below the row itself when there is none) and the last one before the series breaks. `finer_first :
+    finer_last` are rows of `finer_high` and `finer_low`. `scan_low` and `scan_high` are a bar's extremes with its
+    open, `block_low` and `block_high` those of BLOCK_ROWS rows at a time (of whatever symbols), which lets a walk
+    skip quiet stretches; `factor_last` is the last row of the same symbol before its split factor changes.
     """
 
     first: np.ndarray
@@ -69,14 +72,20 @@ class Bars(NamedTuple):
     finer_last: np.ndarray
     finer_high: np.ndarray
     finer_low: np.ndarray
+    scan_low: np.ndarray
+    scan_high: np.ndarray
+    block_low: np.ndarray
+    block_high: np.ndarray
+    factor_last: np.ndarray
 
 
 class Signals(NamedTuple):
     """Signals sorted by (detector, symbol, time); `first[g] : first[g + 1]` are those of one detector and symbol.
 
-    `symbol` is an index into Bars (-1 without bars), `sign` +1 or -1. `stop_unit` and `target_unit` are multiplied by the
-    run's multiples ($ in the basis of the signal's session, whose split factor is `factor`). `verdict` is a disposition
-    that holds before any bar is looked at, else -1. Times are UTC microseconds; the `trading_` ones count trading time.
+    `symbol` is an index into Bars (-1 without bars), `sign` +1 or -1. `stop_unit` and `target_unit` are multiplied
+    by the run's multiples ($ in the basis of the signal's session, whose split factor is `factor`). `verdict` is a
+    disposition that holds before any bar is looked at, else -1. Times are UTC microseconds; the `trading_` ones
+    count trading time.
     """
 
     first: np.ndarray
@@ -122,7 +131,8 @@ class Rules(NamedTuple):
 class Outcomes(NamedTuple):
     """Legs of trades in order of their signals, one array a column; prices in the basis of the entry session.
 
-    `best` and `worst` are the exit prices had the ambiguous bar gone the one way or the other; `mfe` and `mae` are $ a unit.
+    `best` and `worst` are the exit prices had the ambiguous bar gone the one way or the other; `mfe` and `mae` are
+    $ a unit.
     """
 
     signal: np.ndarray
@@ -248,6 +258,21 @@ def _last_row(bars: Bars, rules: Rules, symbol: int, entry: int, flat: bool) -> 
 
 
 @compiled
+def _next_event(bars: Bars, j: int, last: int, lower: float, upper: float) -> int:
+    """First row from `j` to `last` whose range reaches down to `lower` or up to `upper`; last + 1 when there is none."""
+    while j <= last:
+        if j % BLOCK_ROWS == 0 and j + BLOCK_ROWS - 1 <= last:
+            block = j // BLOCK_ROWS
+            if bars.block_low[block] > lower and bars.block_high[block] < upper:
+                j += BLOCK_ROWS
+                continue
+        if bars.scan_low[j] <= lower or bars.scan_high[j] >= upper:
+            return j
+        j += 1
+    return j
+
+
+@compiled
 def _walk(
     bars: Bars,
     rules: Rules,
@@ -260,10 +285,12 @@ def _walk(
     target_distance: float,
     atr: float,
     group_key: int,
+    track: bool,
 ) -> tuple[int, float, int, bool, bool, float, float, float, float]:
     """Walks one position to its exit: row, price, reason, ambiguous, at the open, best and worst price, excursions.
 
-    Works in signed prices (minus the price for a short), in which every trade is a long one.
+    Works in signed prices (minus the price for a short), in which every trade is a long one. Bars that reach
+    neither level are skipped when nothing moves the stop; the excursions are followed only if `track`.
     """
     tolerance = rules.tick * TICK_TOLERANCE
     through = -tolerance if rules.touch else rules.tick - tolerance
@@ -274,7 +301,25 @@ def _walk(
     best_close = -np.inf
     best, worst = base, base
     own_factor = bars.factor[entry]
-    for j in range(entry, last + 1):
+    skips = not (rules.breakeven or rules.trailing) and bars.factor_last[entry] >= last
+    if sign > 0:
+        lower, upper = reach_stop, target - tolerance
+    else:
+        lower, upper = tolerance - target, -reach_stop
+    j = entry - 1
+    while j < last:
+        j += 1
+        if skips:
+            event = _next_event(bars, j, last, lower, upper)
+            if track:
+                for k in range(j, event):
+                    if sign > 0:
+                        best, worst = max(best, bars.high[k]), min(worst, bars.low[k])
+                    else:
+                        best, worst = max(best, -bars.low[k]), min(worst, -bars.high[k])
+            if event > last:
+                break
+            j = event
         scale = sign
         if bars.factor[j] != own_factor:
             scale = sign * (bars.factor[j] / own_factor)
@@ -373,7 +418,7 @@ def _simulate(bars: Bars, signals: Signals, rules: Rules, entry: np.ndarray, ver
                 target_distance = multiple * unit * basis
                 x, price, reason, ambiguous, at_open, best, worst, mfe, mae = _walk(
                     bars, rules, e, last, last_reason, sign, reference, stop_distance, target_distance, atr,
-                    signals.group_key[i],
+                    signals.group_key[i], True,
                 )  # fmt: skip
                 if reason == DATA_END and not rules.final and x == bars.first[symbol + 1] - 1:
                     waiting = True
@@ -440,7 +485,7 @@ def _sweep(
                 last, last_reason = _last_row(bars, own, signals.symbol[i], e, signals.flat_daily[i])
                 x, price, _, _, _, _, _, _, _ = _walk(
                     bars, own, e, last, last_reason, signals.sign[i], reference, stop_distance, target_distance,
-                    signals.atr[i] * basis, signals.group_key[i],
+                    signals.atr[i] * basis, signals.group_key[i], False,
                 )  # fmt: skip
                 busy_until = bars.end[x]
                 cost = cost_fraction * (reference + price) + cost_usd
@@ -469,8 +514,9 @@ def simulate(
 ) -> tuple[Outcomes, np.ndarray]:
     """Trades of all signals and the disposition of each; `entry` and `verdict` come from find_entries and stay as they are.
 
-    One position per detector and symbol: a signal that was known before the exit bar of the open position had ended is
-    suppressed. With `rules.final` false, whatever needs bars beyond the last one is marked CARRIED and books no trade.
+    One position per detector and symbol: a signal that was known before the exit bar of the open position had ended
+    is suppressed. With `rules.final` false, whatever needs bars beyond the last one is marked CARRIED and books no
+    trade.
     """
     size = signals.symbol.shape[0] * (2 if rules.scale_out else 1)
     whole, word, real = np.int64, np.int8, np.float64

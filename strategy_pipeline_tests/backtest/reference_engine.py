@@ -1,7 +1,7 @@
 """A second, slow engine in plain Python that reads backtesting.md sections 2-5 line by line; the compiled one must agree.
 
-It shares no code with the package but the calendar and the configuration: rows are dicts, times are datetimes, searches
-are scans. Speed is of no concern here.
+It shares no code with the package but the calendar and the configuration: rows are dicts, times are datetimes,
+searches are scans. Speed is of no concern here.
 """
 
 import math

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -366,12 +367,12 @@ def test_importing_the_engine_does_not_import_numba() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_cache_folder_that_cannot_be_written_does_not_stop_a_run(tmp_path) -> None:  # noqa: ANN001
+def test_a_cache_folder_that_cannot_be_written_does_not_stop_a_run(tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("not a folder")
     code = (
         "from numba.core import caching\n"
-        "caching.CacheImpl._locator_classes = [caching._UserProvidedCacheLocator]\n"
+        "caching.CacheImpl._locator_classes = [caching.UserProvidedCacheLocator]\n"
         "from strategy_pipeline.backtest import simulator\n"
         "import numpy as np\n"
         "print(simulator._first_at_or_after(np.array([1, 3, 5]), 0, 3, 4))\n"
