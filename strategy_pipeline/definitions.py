@@ -5,6 +5,9 @@ from typing import Any
 import dagster as dg
 
 from strategy_pipeline.defs.assets import all_assets
+from strategy_pipeline.defs.automation.jobs import all_jobs
+from strategy_pipeline.defs.automation.schedules import daily_bars
+from strategy_pipeline.defs.automation.sensors import publication
 from strategy_pipeline.defs.policies import with_group_policies
 from strategy_pipeline.defs.resources import default_resources
 
@@ -16,6 +19,9 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         raise ValueError(f"there are no resources named {unknown}")
     return dg.Definitions(
         assets=with_group_policies(all_assets()),
+        jobs=all_jobs,
+        schedules=[daily_bars],
+        sensors=[publication],
         resources={**default_resources(), **overrides},
         executor=dg.in_process_executor,
     )

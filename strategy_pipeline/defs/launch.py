@@ -3,6 +3,7 @@
 The instance keeps its folder below STRATEGY_HOME; what it stores with is said by the repository's dagster.yaml.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
@@ -31,7 +32,10 @@ def prepare_home(settings: Settings) -> str:
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
     """The project's Dagster instance."""
-    return dg.DagsterInstance.from_config(prepare_home(settings))
+    home = prepare_home(settings)
+    # dagster.yaml says its storage lies there.
+    os.environ["DAGSTER_HOME"] = home
+    return dg.DagsterInstance.from_config(home)
 
 
 def session_range(start: date, end: date) -> tuple[str, str]:

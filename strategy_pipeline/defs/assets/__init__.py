@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from strategy_pipeline.defs.assets.backtests import backtest_assets
 from strategy_pipeline.defs.assets.bars import bars_assets
 from strategy_pipeline.defs.assets.features import features_assets
 from strategy_pipeline.defs.assets.flat_files import flat_file_assets
@@ -15,4 +16,5 @@ def all_assets() -> dict[str, list[dg.AssetsDefinition]]:
         "reference": reference_assets,
         "bars": bars_assets,
         "features": features_assets,
+        "backtests": backtest_assets,
     }

@@ -1,0 +1,121 @@
+"""The ``backtest`` command: materialises what the window needs, tests the detectors, and hands back the leaderboard."""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+
+from strategy_pipeline.analytics.lookback import FEATURE_TIMEFRAMES, lookback_start
+from strategy_pipeline.commands.leaderboard import BacktestOutcome
+from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
+from strategy_pipeline.defs.launch import materialize, open_instance, session_range
+from strategy_pipeline.defs.progress import Progress
+from strategy_pipeline.definitions import build_defs
+from strategy_pipeline.detectors import catalogue
+from strategy_pipeline.errors import SettingsError
+from strategy_pipeline.ingestion.layout import DATASETS
+from strategy_pipeline.market import calendar
+from strategy_pipeline.market.timeframes import is_finer
+from strategy_pipeline.settings import Settings, load_watchlist
+
+UPSTREAM = [*FLAT_FILE_DATASETS, "corporate_actions", "historical_bars", "features"]
+
+
+def run(
+    settings: Settings,
+    progress: Progress,
+    *,
+    detectors: tuple[str, ...],
+    symbols: tuple[str, ...],
+    start: date,
+    end: date,
+    timeframe: str,
+    output: Path | None,
+) -> BacktestOutcome:
+    """One run from files to features over window and warm-up, one for trades and report; raises PipelineError."""
+    if timeframe not in FEATURE_TIMEFRAMES:
+        raise SettingsError(f"--timeframe is {timeframe!r}: use one of {', '.join(FEATURE_TIMEFRAMES)}.")
+    names = [catalogue.entry(name).name for name in detectors]
+    load_watchlist(settings.watchlist)
+    window = session_range(start, end)
+    definitions = build_defs(progress=progress)
+    with open_instance(settings) as instance:
+        prepare(definitions, instance, symbols, window, timeframe)
+        return test(definitions, instance, names, symbols, window, timeframe, output)
+
+
+def prepare(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    symbols: Sequence[str],
+    window: tuple[str, str],
+    timeframe: str,
+) -> None:
+    """Files, bars and features of the window, and before it the files and bars the features look back at."""
+    first = date.fromisoformat(window[0])
+    since = {asset: _first_needed(name, timeframe, first) for asset, name in FLAT_FILE_DATASETS.items()}
+    earliest = min(since.values())
+    config: dict[str, dict[str, object]] = {asset: {"since": day.isoformat()} for asset, day in since.items()}
+    config["historical_bars"] = {"symbols": list(symbols)}
+    config["features"] = {"since": window[0], "timeframes": [timeframe]}
+    materialize(
+        definitions,
+        instance,
+        "backfill_bars",
+        assets=UPSTREAM,
+        keys=session_range(earliest, date.fromisoformat(window[1])),
+        config=config,
+        trigger="backtest",
+    )
+
+
+def _first_needed(dataset: str, timeframe: str, first: date) -> date:
+    """The first session of which a data set's file is read for feature rows of `timeframe` from `first` on.
+
+    Minute files, the largest, go back as far as the rows' own timeframe looks; hour and day files as far as any column.
+    """
+    if DATASETS[dataset].grain != "minute":
+        start = min(lookback_start(timeframe, first), lookback_start("1h", first))
+    else:
+        start = lookback_start(timeframe if is_finer("15m", timeframe) else "15m", first)
+    return max(start, calendar.first_session())
+
+
+def test(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    names: Sequence[str],
+    symbols: Sequence[str],
+    window: tuple[str, str],
+    timeframe: str,
+    output: Path | None,
+) -> BacktestOutcome:
+    """Trades of all detectors (or of `names`) and the report in one run; the outcome to show."""
+    choice = {
+        "only": list(names),
+        "timeframe": timeframe,
+        "symbols": list(symbols),
+        "start": window[0],
+        "end": window[1],
+    }
+    result = materialize(
+        definitions,
+        instance,
+        "run_backtests",
+        assets=["backtest_trades", "backtest_report"],
+        keys=(catalogue.ALL_NAMES[0], catalogue.ALL_NAMES[-1]),
+        config={
+            "backtest_trades": choice,
+            "backtest_report": {**choice, "output": str(output.expanduser().resolve()) if output else ""},
+        },
+        trigger="backtest",
+    )
+    (event,) = result.asset_materializations_for_node("backtest_report")
+    said = event.metadata
+    title = (
+        f"{timeframe} bars, {window[0]} to {window[1]}, {said['sessions'].value} sessions with data; "
+        "after costs, no result is a promise"
+    )
+    lines = [f"{name.upper():<5} {said[name].value}" for name in ("html", "json", "csv")]
+    return BacktestOutcome(title, said["leaderboard"].value, lines)  # type: ignore[arg-type]

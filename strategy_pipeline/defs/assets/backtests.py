@@ -1,0 +1,285 @@
+"""Backtests as assets: trades partitioned by detector, and the report on all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from strategy_pipeline.backtest.charts import equity_chart, forest_plot, markdown_image
+from strategy_pipeline.backtest.config import CODE_VERSION as BACKTEST_VERSION
+from strategy_pipeline.backtest.config import BacktestConfig
+from strategy_pipeline.backtest.inputs import (
+    FILTER_WARM_UP_SESSIONS,
+    DetectorTables,
+    require_symbols,
+    run_detectors,
+    tradable_bars,
+)
+from strategy_pipeline.backtest.report import Run, leaderboard_rows, write_report
+from strategy_pipeline.backtest.statistics import DetectorSummary, pool, summarise
+from strategy_pipeline.backtest.statistics import Settings as StatisticsSettings
+from strategy_pipeline.defs.assets.bars import historical_bars
+from strategy_pipeline.defs.assets.features import features
+from strategy_pipeline.defs.assets.reference import corporate_actions
+from strategy_pipeline.defs.partition_events import publish
+from strategy_pipeline.defs.partitions import DETECTORS, PartitionChoice
+from strategy_pipeline.defs.progress import Progress
+from strategy_pipeline.defs.resources import Clock
+from strategy_pipeline.defs.table_metadata import describe_table
+from strategy_pipeline.detectors import catalogue
+from strategy_pipeline.errors import MissingDataError, SettingsError
+from strategy_pipeline.lake.store import Lake, PartitionInfo
+from strategy_pipeline.lake.tables import (
+    BACKTEST_COVERAGE,
+    BACKTEST_EQUITY,
+    BACKTEST_TRADES,
+    CORPORATE_ACTIONS,
+    FEATURES,
+    HISTORICAL_BARS,
+    SIGNAL_DISPOSITIONS,
+)
+from strategy_pipeline.market import calendar
+from strategy_pipeline.market.timeframes import TIMEFRAMES
+from strategy_pipeline.settings import Settings, Watchlist
+
+DEFAULT_DAYS = 90
+
+
+class BacktestChoice(PartitionChoice):
+    """What is tested: empty symbols mean the watchlist, empty dates the last 90 calendar days that have features.
+
+    `assumptions` overrides fields of ``BacktestConfig`` by name.
+    """
+
+    timeframe: str = "15m"
+    symbols: list[str] = []
+    start: str = ""
+    end: str = ""
+    assumptions: dict[str, Any] = {}
+
+    def to_config(self) -> BacktestConfig:
+        """The validated assumptions of the run; raises SettingsError naming the field at fault."""
+        try:
+            return BacktestConfig(timeframe=self.timeframe, **self.assumptions)
+        except TypeError as error:
+            raise SettingsError(f"assumptions hold an unknown field: {error}.") from None
+
+
+class ReportChoice(BacktestChoice):
+    """As the backtest, and the folder for the report (empty: reports below STRATEGY_HOME)."""
+
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a backtest reads from the lake."""
+
+    features: pl.DataFrame
+    bars: pl.DataFrame
+    actions: pl.DataFrame
+
+
+@dg.asset(
+    partitions_def=DETECTORS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[
+        dg.AssetDep(features, partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep(historical_bars, partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep(corporate_actions),
+    ],
+    code_version=BACKTEST_VERSION,
+    description=(
+        "Simulated trades of one detector: fills at the next open, stops, targets, gaps, costs. A detector that cannot be "
+        "tested has an empty partition that says why."
+    ),
+    metadata=describe_table(BACKTEST_TRADES),
+)
+def backtest_trades(
+    context: dg.AssetExecutionContext,
+    config: BacktestChoice,
+    lake: dg.ResourceParam[Lake],
+    watchlist: dg.ResourceParam[Watchlist],
+    progress: dg.ResourceParam[Progress],
+) -> dg.MaterializeResult:
+    names = config.keys(context)
+    inputs = _read_inputs(lake, watchlist, config)
+    described: dict[str, dict[str, Any]] = {}
+    with progress.track("backtest_trades", len(names)) as advance:
+        tables = run_detectors(inputs.features, inputs.bars, inputs.actions, config.to_config(), names)
+        for name in names:
+            described[name] = _described(_write(lake, name, tables[name]), tables[name])
+            advance(1)
+    return publish(context, described)
+
+
+@dg.asset(
+    deps=[dg.AssetDep(backtest_trades, partition_mapping=dg.AllPartitionMapping())],
+    code_version=BACKTEST_VERSION,
+    description="Statistics with intervals for every detector of the last run, as JSON, CSV and one HTML page.",
+)
+def backtest_report(
+    context: dg.AssetExecutionContext,
+    config: ReportChoice,
+    lake: dg.ResourceParam[Lake],
+    settings: dg.ResourceParam[Settings],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    names = [name for name in catalogue.ALL_NAMES if not config.only or name in config.only]
+    tables, run = _read_results(lake, names), config.to_config()
+    sessions = tables.equity["session"].unique().sort()
+    frame = calendar.session_frame().filter(pl.col("session").is_in(sessions.implode()))
+    arguments = (tables.trades, tables.dispositions, tables.coverage, tables.equity, frame.select("session", "minutes"))
+    numbers = StatisticsSettings(initial_equity_usd=run.initial_equity_usd)
+    summaries, pooled = summarise(*arguments, settings=numbers), pool(*arguments, settings=numbers)
+    days = sessions.to_list()
+    about = _about(tables, run, config, days, clock.now(), _symbols_of(lake, config, days))
+    folder = Path(config.output) if config.output else settings.reports_folder
+    written = write_report(folder, summaries, pooled, tables.trades, days, about)
+    context.log.info(f"The report is {written.html}.")
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(about.run_id),
+        metadata={
+            "json": dg.MetadataValue.path(str(written.json)),
+            "csv": dg.MetadataValue.path(str(written.csv)),
+            "html": dg.MetadataValue.path(str(written.html)),
+            "trades": dg.MetadataValue.path(str(written.trades)),
+            "leaderboard": dg.MetadataValue.json(leaderboard_rows(summaries)),
+            "sessions": len(days),
+            **_pictures(summaries, pooled, tables, days, run),
+        },
+    )
+
+
+def _window(lake: Lake, config: BacktestChoice) -> tuple[date, date]:
+    """First and last date to test."""
+    if config.start and config.end:
+        return date.fromisoformat(config.start), date.fromisoformat(config.end)
+    stored = lake.sessions(FEATURES, timeframe=config.timeframe)
+    if not stored:
+        raise MissingDataError(
+            f"There are no {config.timeframe} features: materialise the asset features with that timeframe first."
+        )
+    last = date.fromisoformat(config.end) if config.end else stored[-1]
+    return date.fromisoformat(config.start) if config.start else last - timedelta(days=DEFAULT_DAYS - 1), last
+
+
+def _read_inputs(lake: Lake, watchlist: Watchlist, config: BacktestChoice) -> Inputs:
+    """Features and bars of the window; raises MissingDataError naming what was asked for and is not there."""
+    timeframe = config.timeframe
+    first, last = _window(lake, config)
+    wanted = list(config.symbols) or list(watchlist.symbols)
+    of_symbols = pl.col("symbol").is_in(wanted)
+    days = calendar.sessions_between(first, last)
+    rows = lake.read_sessions(FEATURES, days, where=of_symbols, timeframe=timeframe)
+    require_symbols(rows, config.symbols, timeframe, first, last)
+    tested = rows["session"].unique().sort().to_list()
+    before = calendar.sessions_between(calendar.first_session(), tested[0])[-1 - FILTER_WARM_UP_SESSIONS : -1]
+    executing = ["1m", timeframe] if timeframe in TIMEFRAMES else list(TIMEFRAMES)
+    where = of_symbols & pl.col("timeframe").cast(pl.String).is_in(executing)
+    bars = lake.read_sessions(HISTORICAL_BARS, [*before, *tested], where=where)
+    actions = lake.read(CORPORATE_ACTIONS, [{}])
+    return Inputs(rows, tradable_bars(bars, actions, tested[0]), actions)
+
+
+def _write(lake: Lake, name: str, tables: DetectorTables) -> PartitionInfo:
+    key = {"detector": name}
+    said = {"code_version": BACKTEST_VERSION}
+    lake.write(SIGNAL_DISPOSITIONS, key, tables.dispositions, said)
+    lake.write(BACKTEST_EQUITY, key, tables.equity, said)
+    lake.write(BACKTEST_COVERAGE, key, tables.coverage, said)
+    return lake.write(BACKTEST_TRADES, key, tables.trades, said)
+
+
+def _described(info: PartitionInfo, tables: DetectorTables) -> dict[str, Any]:
+    """What the UI shows of a detector's trades."""
+    r = tables.trades["r_net"]
+    row = tables.coverage.row(0, named=True)
+    eligible, covered = row["eligible_symbol_sessions"], row["covered_symbol_sessions"]
+    described: dict[str, Any] = {
+        "sha256": info.sha256,
+        "dagster/row_count": info.rows,
+        "detections": row["detections"],
+        "symbols": tables.trades["symbol"].n_unique(),
+        "coverage_pct": 100.0 * covered / eligible if eligible else 0.0,
+        "missing_inputs": ", ".join(row["missing_inputs"]) or "none",
+        "code_version": BACKTEST_VERSION,
+    }
+    if len(r):
+        described |= {"expectancy_r": float(r.mean()), "win_rate": float((r > 0).mean())}  # type: ignore[arg-type]
+    return described
+
+
+def _read_results(lake: Lake, names: Sequence[str]) -> DetectorTables:
+    """The tables of the newest run among `names`; detectors that were tested in another run are left out."""
+    keys = [{"detector": name} for name in names]
+    coverage = lake.read(BACKTEST_COVERAGE, keys)
+    equity = lake.read(BACKTEST_EQUITY, keys)
+    trades, dispositions = lake.read(BACKTEST_TRADES, keys), lake.read(SIGNAL_DISPOSITIONS, keys)
+    runs = coverage["run_id"].unique().to_list()
+    if len(runs) != 1:
+        raise MissingDataError(
+            "The detectors were tested in different runs or not at all: materialise backtest_trades for all of them."
+        )
+    order = pl.col("detector").replace_strict({name: at for at, name in enumerate(names)}, return_dtype=pl.Int64)
+    return DetectorTables(trades, dispositions, equity, coverage.sort(order))
+
+
+def _symbols_of(lake: Lake, config: BacktestChoice, days: Sequence[date]) -> tuple[str, ...]:
+    """The symbols that were tested: those asked for, else those of the features."""
+    if config.symbols:
+        return tuple(config.symbols)
+    rows = lake.read_sessions(FEATURES, days, columns=["symbol"], timeframe=config.timeframe)
+    return tuple(rows["symbol"].unique().sort().to_list())
+
+
+def _about(
+    tables: DetectorTables,
+    config: BacktestConfig,
+    choice: BacktestChoice,
+    days: Sequence[date],
+    now: datetime,
+    symbols: tuple[str, ...],
+) -> Run:
+    """What identifies the run in the report."""
+    hashes = tables.trades["input_hash"].unique()
+    return Run(
+        run_id=tables.coverage["run_id"][0],
+        data_hash=hashes[0] if len(hashes) else "",
+        started_at=now.astimezone(UTC).replace(microsecond=0),
+        start=days[0],
+        end=days[-1],
+        timeframe=choice.timeframe,
+        symbols=symbols,
+        config=config.as_dict(),
+        config_hash=config.content_hash,
+        code_version=BACKTEST_VERSION,
+        as_of=calendar.session(days[-1]).close,
+        initial_equity_usd=config.initial_equity_usd,
+    )
+
+
+def _pictures(
+    summaries: Sequence[DetectorSummary],
+    pooled: DetectorSummary,
+    tables: DetectorTables,
+    days: Sequence[date],
+    config: BacktestConfig,
+) -> dict[str, dg.MetadataValue]:
+    """The forest plot, and the pooled equity curve, as Markdown."""
+    daily = tables.equity.group_by("session").agg(pl.col("pnl_usd").sum()).sort("session")
+    books = max(1, tables.equity["detector"].n_unique())
+    curve = equity_chart(
+        days, daily["pnl_usd"].to_numpy() / books, config.initial_equity_usd, pooled.drawdown, trades=pooled.trades
+    )
+    return {
+        "expectancy": dg.MetadataValue.md(markdown_image(forest_plot(summaries), "expectancy of every detector")),
+        "equity": dg.MetadataValue.md(markdown_image(curve, "equity of all books together")),
+    }
+
+
+backtest_assets = [backtest_trades, backtest_report]
