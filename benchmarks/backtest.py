@@ -56,7 +56,8 @@ def minute_bars(seed: int = 7) -> pl.DataFrame:
             steps = price * np.exp(np.cumsum(draw.normal(0, 0.0006, hours.minutes)))
             opened = np.concatenate([[price], steps[:-1]])
             spread = np.abs(draw.normal(0, 0.0003, (2, hours.minutes))) * price
-            start = np.datetime64(hours.open.replace(tzinfo=None), "us") + np.arange(hours.minutes) * np.timedelta64(1, "m")
+            minutes = np.arange(hours.minutes) * np.timedelta64(1, "m")
+            start = np.datetime64(hours.open.replace(tzinfo=None), "us") + minutes
             frames.append(
                 pl.DataFrame({
                     "bar_start": start, "open": opened, "high": np.maximum(opened, steps) + spread[0],
@@ -91,11 +92,14 @@ def feature_rows(timeframe: str, seed: int = 11) -> pl.DataFrame:
         "rsi14_delta": draw.normal(0, 3, count),
     }  # fmt: skip
     moments = pl.DataFrame(
-        keys, schema={"session": pl.Date, "bar_end": INSTANT, "minutes_since_open": pl.Int32, "minutes_to_close": pl.Int32},
+        keys, schema={"session": pl.Date, "bar_end": INSTANT, "minutes_since_open": pl.Int32,
+                      "minutes_to_close": pl.Int32},
         orient="row",
     )  # fmt: skip
     per_symbol = [
-        moments.with_columns(symbol=pl.lit(symbol), asset_class=pl.lit("INDEX" if symbol in ("SPX", "NDX") else "STOCK"))
+        moments.with_columns(
+            symbol=pl.lit(symbol), asset_class=pl.lit("INDEX" if symbol in ("SPX", "NDX") else "STOCK")
+        )
         for symbol in SYMBOLS
     ]
     states = pl.Series("trend_state", draw.choice(TREND_STATE_DTYPE.categories.to_numpy(), count))
@@ -157,7 +161,8 @@ def main() -> None:
     """Measures everything once and writes the figures."""
     from strategy_pipeline.backtest.simulator import find_entries, simulate
 
-    figures: dict[str, object] = {"python": platform.python_version(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    figures: dict[str, object] = {"python": platform.python_version()}
+    figures["at"] = datetime.now(UTC).isoformat(timespec="seconds")
     bars = minute_bars()
     detectors = catalogue.select()
     config = BacktestConfig(min_score=0.0)
@@ -199,7 +204,7 @@ def main() -> None:
     figures["sweep of 1,000 sets, s"] = median_seconds(lambda: sweep(prepared, sets), 5)
     found = peers(prepared, trades, 10)
     if found is None:
-        print("vectorbt and backtesting.py are not installed here: set BENCH_PEER_PYTHON to an interpreter that has them.")
+        print("vectorbt and backtesting.py are not here: set BENCH_PEER_PYTHON to an interpreter that has them.")
     else:
         figures |= found
         for name in ("vectorbt", "backtesting.py"):

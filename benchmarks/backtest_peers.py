@@ -37,8 +37,16 @@ def main(path: str) -> None:
 
     def run_vectorbt() -> object:
         portfolio = vectorbt.Portfolio.from_signals(
-            frames["close"], entries=frames["entries"], open=frames["open"], high=frames["high"], low=frames["low"],
-            price=frames["open"], sl_stop=frames["stop"], tp_stop=frames["target"], slippage=0.001, freq="1min",
+            frames["close"],
+            entries=frames["entries"],
+            open=frames["open"],
+            high=frames["high"],
+            low=frames["low"],
+            price=frames["open"],
+            sl_stop=frames["stop"],
+            tp_stop=frames["target"],
+            slippage=0.001,
+            freq="1min",
             stop_entry_price="fillprice",
         )
         return portfolio.trades.records_arr.shape[0]
@@ -58,20 +66,35 @@ def main(path: str) -> None:
 
     columns = []
     for column in range(data["close"].shape[1]):
-        columns.append(pd.DataFrame({
-            "Open": data["open"][:, column], "High": data["high"][:, column], "Low": data["low"][:, column],
-            "Close": data["close"][:, column], "Entry": data["entries"][:, column],
-            "Stop": np.nan_to_num(data["stop"][:, column]), "Target": np.nan_to_num(data["target"][:, column]),
-        }))
+        columns.append(
+            pd.DataFrame(
+                {
+                    "Open": data["open"][:, column],
+                    "High": data["high"][:, column],
+                    "Low": data["low"][:, column],
+                    "Close": data["close"][:, column],
+                    "Entry": data["entries"][:, column],
+                    "Stop": np.nan_to_num(data["stop"][:, column]),
+                    "Target": np.nan_to_num(data["target"][:, column]),
+                }
+            )
+        )
 
     def run_backtesting() -> object:
         return [backtesting.Backtest(frame, Entries, cash=1e6, commission=0.001).run() for frame in columns]
 
-    print(json.dumps({
-        "vectorbt": vectorbt.__version__, "backtesting.py": backtesting.__version__, "peer entries": int(data["entries"].sum()),
-        "peer trades of vectorbt": int(run_vectorbt()), "vectorbt, s": median_seconds(run_vectorbt, repeats),
-        "backtesting.py, s": median_seconds(run_backtesting, 1),
-    }))
+    print(
+        json.dumps(
+            {
+                "vectorbt": vectorbt.__version__,
+                "backtesting.py": backtesting.__version__,
+                "peer entries": int(data["entries"].sum()),
+                "peer trades of vectorbt": int(run_vectorbt()),
+                "vectorbt, s": median_seconds(run_vectorbt, repeats),
+                "backtesting.py, s": median_seconds(run_backtesting, 1),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

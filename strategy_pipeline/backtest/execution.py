@@ -44,7 +44,7 @@ OPTIONAL_SIGNAL_COLUMNS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class SessionClock:
-    """The exchange's sessions as arrays: days since 1970, opening and closing in UTC microseconds, trading time before."""
+    """The exchange's sessions as arrays: days since 1970; opening, closing and trading time before in microseconds."""
 
     day: np.ndarray
     open: np.ndarray

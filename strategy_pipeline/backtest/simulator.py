@@ -155,7 +155,7 @@ class Outcomes(NamedTuple):
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Any:
-    """`function` compiled by numba, from the disk cache where there is a writable one and in memory where there is none."""
+    """`function` compiled by numba, with the disk cache where one can be written and in memory where none can."""
     try:
         return numba.njit(cache=True, nogil=True, **options)(function)
     except RuntimeError:
@@ -259,7 +259,7 @@ def _last_row(bars: Bars, rules: Rules, symbol: int, entry: int, flat: bool) -> 
 
 @compiled
 def _next_event(bars: Bars, j: int, last: int, lower: float, upper: float) -> int:
-    """First row from `j` to `last` whose range reaches down to `lower` or up to `upper`; last + 1 when there is none."""
+    """First row from `j` to `last` whose range reaches down to `lower` or up to `upper`, else last + 1."""
     while j <= last:
         if j % BLOCK_ROWS == 0 and j + BLOCK_ROWS - 1 <= last:
             block = j // BLOCK_ROWS
@@ -512,7 +512,7 @@ def find_entries(bars: Bars, signals: Signals, patience_us: int) -> tuple[np.nda
 def simulate(
     bars: Bars, signals: Signals, rules: Rules, entry: np.ndarray, verdict: np.ndarray
 ) -> tuple[Outcomes, np.ndarray]:
-    """Trades of all signals and the disposition of each; `entry` and `verdict` come from find_entries and stay as they are.
+    """Trades of all signals and the disposition of each; `entry` and `verdict` come from find_entries.
 
     One position per detector and symbol: a signal that was known before the exit bar of the open position had ended
     is suppressed. With `rules.final` false, whatever needs bars beyond the last one is marked CARRIED and books no

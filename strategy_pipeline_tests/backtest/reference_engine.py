@@ -1,4 +1,4 @@
-"""A second, slow engine in plain Python that reads backtesting.md sections 2-5 line by line; the compiled one must agree.
+"""A second, slow engine in plain Python that follows backtesting.md sections 2-5; the compiled one must agree.
 
 It shares no code with the package but the calendar and the configuration: rows are dicts, times are datetimes,
 searches are scans. Speed is of no concern here.

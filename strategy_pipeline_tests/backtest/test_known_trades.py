@@ -1,4 +1,4 @@
-"""The known-answer trades of backtesting.md section 14 (cases 1-12, 18, 19), on crafted bars, through the whole engine."""
+"""The known-answer trades of backtesting.md section 14 (1-12, 18, 19), on crafted bars, through the whole engine."""
 
 from datetime import date
 
