@@ -231,7 +231,10 @@ class _Feed:
         rows = self._with_instrument(_with_clock(rows))
         rows = self._with_previous_session(rows)
         rows = self._with_context(rows)
-        if self.timeframe != "1d":
+        if self.timeframe == "1d":
+            # The bar's own vwap is the inside of a session.
+            rows = rows.drop("vwap")
+        else:
             rows = self._with_levels(rows)
             rows = rows.with_columns(relative_volume(rows, self._volumes(), self.sessions, self._grid_minutes()))
         return _in_contract(_with_derived(rows, self.timeframe), self.timeframe)

@@ -1,6 +1,7 @@
 """Bars for the tests of this folder: a seeded random market in the shape of ``historical_bars``."""
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -86,3 +87,32 @@ def splits(*rows: tuple[str, date, float]) -> pl.DataFrame:
         ],
         schema=CORPORATE_ACTIONS.polars_schema,
     )
+
+
+def real_splits(shared_data: Path) -> pl.DataFrame:
+    """The splits that lie beside the real bars."""
+    table = pl.read_csv(shared_data / "extra/corporate_actions/splits.csv", try_parse_dates=True)
+    rows = table.select("ticker", "last_date_before", "split_ratio").rows()
+    return splits(*((ticker, calendar.next_session(last), ratio) for ticker, last, ratio in rows))
+
+
+def real_bars(shared_data: Path, grain: str) -> pl.DataFrame:
+    """The real hour or day bars of stocks as rows of ``historical_bars``; hours are on the clock-hour grid."""
+    table = pl.scan_csv(
+        shared_data / f"us_stocks_sip/{grain}_aggs_v1/**/*.csv.gz", schema_overrides={"volume": pl.Float64}
+    ).collect()
+    stamp = pl.from_epoch("window_start", "ns").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+    table = table.with_columns(stamp=stamp).with_columns(
+        session=pl.col("stamp").dt.convert_time_zone("America/New_York").dt.date()
+    )
+    hours = calendar.session_frame().select("session", open_at="open", close_at="close")
+    table = table.join(hours, on="session").rename({"ticker": "symbol"}).drop("window_start", "transactions")
+    if grain == "day":
+        window = {"bar_start": pl.col("open_at"), "bar_end": pl.col("close_at")}
+    else:
+        window = {
+            "bar_start": pl.max_horizontal("stamp", "open_at"),
+            "bar_end": pl.min_horizontal(pl.col("stamp") + timedelta(hours=1), "close_at"),
+        }
+    table = table.with_columns(**window).sort("symbol", "bar_start").drop("stamp", "open_at", "close_at")
+    return contract_bars(table.to_dict(), "1h" if grain == "hour" else "1d")
