@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -76,15 +76,16 @@ class OpenEngines:
     def engine(self, url: str) -> tuple[Engine, bool]:
         """The engine of the file and whether it has just been made."""
         with self._lock:
-            identity = _file_identity(url)
             known, engine = self._engines.pop(url, (None, None))
-            if engine is not None and known is not None and identity != known:
+            if engine is not None and _file_identity(url) != known:
                 engine.dispose()
                 engine = None
             is_new = engine is None
             if engine is None:
                 engine = _quick_engine(url)
-            self._engines[url] = (identity, engine)
+                engine.connect().close()
+                known = _file_identity(url)
+            self._engines[url] = (known, engine)
             if len(self._engines) > MOST_OPEN_DATABASES:
                 _, (_, unused) = self._engines.popitem(last=False)
                 unused.dispose()
@@ -120,9 +121,11 @@ def _quick_engine(url: str) -> Engine:
     @db.event.listens_for(engine, "connect")
     def _settle(connection, _record) -> None:  # type: ignore[no-untyped-def]  # a raw driver connection
         cursor = connection.cursor()
+        # Refused while another process sets it on a new file; that file then is what was wanted, as the mode is kept.
+        with suppress(engine.dialect.loaded_dbapi.OperationalError):
+            cursor.execute("PRAGMA journal_mode=WAL")
         # The log is synced when it is folded into the database, not at every commit: a killed process loses nothing,
         # a machine that loses power may lose its last commits but never the file.
-        cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.close()
 
@@ -396,6 +399,8 @@ class QuickSqliteStorage(DagsterSqliteStorage):
         self._event_log_storage = QuickEventLogStorage(_event_logs_directory(base_dir))
         self._schedule_storage = QuickScheduleStorage.from_local(_schedule_directory(base_dir))
         self._inst_data = inst_data
+        # The stock class would open the stock storages: its own part is replaced, its base is not.
+        super(DagsterSqliteStorage, self).__init__()
 
 
 _EVERYTHING_OPEN: "weakref.WeakSet[OpenEngines]" = weakref.WeakSet()
