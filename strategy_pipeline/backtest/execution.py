@@ -198,6 +198,10 @@ def _executing(bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     if "segment" in kept.columns:
         kept = kept.filter(pl.col("segment").cast(pl.String) == "rth")
     if kept["timeframe"].n_unique() > 1:
+        if "series_id" in kept.columns:
+            # Each timeframe numbers its series by itself, and sparse finer bars see gaps where coarser ones see none.
+            coarsest = pl.col("series_id").get(rank.arg_max())
+            kept = kept.with_columns(coarsest.over("symbol", "session"))
         kept = kept.filter(rank == rank.min().over("symbol", "session"))
     here, before = pl.col("symbol"), pl.col("symbol").shift(1)
     rises = (here > before) | ((here == before) & (pl.col("bar_start") > pl.col("bar_start").shift(1)))

@@ -137,6 +137,16 @@ class TestHolding:
         row = only(signal("13:30", timeframe="1h"), rows)
         assert (row["exit_reason"], row["exit_ref_price"], row["exit_at"]) == ("DATA_END", 100.5, at(DAY, "16:00"))
 
+    def test_a_change_of_the_executing_timeframe_does_not_break_a_series(self) -> None:
+        # Hour bars on both days, minute bars on the second one only; each timeframe numbers its series by itself.
+        hours = pl.concat([
+            bars([FLAT] * 3, start="13:30", timeframe="1h"), bars([FLAT], start="09:30", day=NEXT_DAY, timeframe="1h"),
+        ]).with_columns(series_id=4)  # fmt: skip
+        minutes = bars([FLAT] * 60, start="09:30", day=NEXT_DAY, timeframe="1m").with_columns(series_id=0)
+        config = BacktestConfig(max_hold_bars=4)
+        row = only(signal("13:30", timeframe="1h"), pl.concat([hours, minutes]), config)
+        assert (row["exit_reason"], row["exit_at"]) == ("MAX_HOLD", at(NEXT_DAY, "10:30"))
+
     def test_data_that_end_close_the_trade_and_stay_in_the_table(self) -> None:
         row = only(signal("13:30", timeframe="1h"), bars([FLAT] * 2, start="13:30", timeframe="1h"))
         assert (row["exit_reason"], row["bars_held"]) == ("DATA_END", 2)
