@@ -167,20 +167,29 @@ class _Feed:
         )
 
     def series(self, name: str) -> pl.DataFrame:
-        """Unbroken series of one timeframe with the indicators that suffixed columns show."""
+        """Unbroken series of one timeframe with the indicators that its columns show."""
         warm = indicators.WARM_UP_BARS
+        shown = {
+            "ema21": lambda: indicators.served(indicators.ema(21), warm["ema21"]),
+            "ema50": lambda: indicators.served(indicators.ema(50), warm["ema50"]),
+            "adx14": lambda: indicators.served(indicators.adx14(), warm["adx14"]),
+        }
+        wanted = self._shown_by(name)
         series = continuous_bars(self._copies(name, self.bars(name)), self.actions)
         series = series.with_columns(
+            *(build().alias(column) for column, build in shown.items() if column in wanted),
             rsi14_unmasked=indicators.rsi14().fill_nan(None),
-            ema21=indicators.served(indicators.ema(21), warm["ema21"]),
-            ema50=indicators.served(indicators.ema(50), warm["ema50"]),
             atr14=indicators.served(indicators.atr14(), warm["atr14"]),
         ).with_columns(rsi14=indicators.served(pl.col("rsi14_unmasked"), warm["rsi14"]))
-        if is_finer(name, "15m"):
-            return series
-        return series.with_columns(
-            atr_ratio=indicators.atr_ratio(), adx14=indicators.served(indicators.adx14(), warm["adx14"])
-        )
+        return series.with_columns(atr_ratio=indicators.atr_ratio()) if "atr_ratio" in wanted else series
+
+    def _shown_by(self, name: str) -> set[str]:
+        """Indicators of timeframe `name` that reach a row; the row's own serve the substituted columns too."""
+        if name != self.timeframe:
+            return set(CONTEXT_COLUMNS[name].values())
+        own = {column for other in CONTEXT_COLUMNS.values() for column in other} & set(substituted_inputs(name))
+        taken = {source for other in CONTEXT_COLUMNS.values() for column, source in other.items() if column in own}
+        return {"ema21", "ema50", *taken, *CONTEXT_COLUMNS.get(name, {}).values()}
 
     def own_rows(self) -> pl.DataFrame:
         """Bars of the output sessions with every indicator a row shows of its own bars, on their share basis."""

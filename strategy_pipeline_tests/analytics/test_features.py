@@ -261,6 +261,16 @@ def test_order_of_rows_and_unrelated_symbols_do_not_matter(market):
     assert unlisted.equals(fewer)
 
 
+def test_prints_outside_regular_hours_reach_no_row(market):
+    day = date(2024, 12, 4)
+    after = calendar.session(day).close + timedelta(minutes=9)
+    columns = {"symbol": ["AAA"], "session": [day], "bar_start": [after], "bar_end": [after + timedelta(minutes=1)]}
+    stale = contract_bars({**columns, **{name: [1.0] for name in PRICES}, "segment": ["post"]}, "1m")
+    for timeframe in ("1m", "15m"):
+        expected = features(market, timeframe, day, date(2024, 12, 5))
+        assert features(pl.concat([market, stale]), timeframe, day, date(2024, 12, 5)).equals(expected)
+
+
 @pytest.mark.parametrize("timeframe", ["5m", "15m", "1h", "1d"])
 def test_1_5_and_20_sessions_at_a_time_give_the_same_bytes(market, timeframe):
     days = calendar.sessions_between(date(2024, 11, 7), LAST)
