@@ -29,6 +29,7 @@ from strategy_pipeline.errors import DamagedFileError, StorageError
 _HASH_BLOCK = 1 << 20
 # A header line longer than this is none.
 _HEADER_LIMIT = 1 << 16
+_SMALL_FILE = 1 << 20
 
 
 def _temporary_name(path: Path) -> Path:
@@ -351,7 +352,9 @@ def read_csv_typed(path: Path, columns: Mapping[str, pl.DataType]) -> pl.DataFra
     stream is not whole.
     """
     try:
-        return pl.read_csv(path, columns=list(columns), schema_overrides=dict(columns)).select(list(columns))
+        lazy = pl.scan_csv(path, schema_overrides=dict(columns)).select(list(columns))
+        # The streaming engine inflates and parses at the same time, which a small file does not repay.
+        return lazy.collect(engine="streaming" if path.stat().st_size > _SMALL_FILE else "in-memory")
     except (pl.exceptions.PolarsError, OSError):
         read_gzip(path)
         return None
