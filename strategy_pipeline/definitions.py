@@ -8,6 +8,7 @@ from strategy_pipeline.defs.assets import all_assets
 from strategy_pipeline.defs.automation.jobs import all_jobs
 from strategy_pipeline.defs.automation.schedules import daily_bars
 from strategy_pipeline.defs.automation.sensors import publication
+from strategy_pipeline.defs.checks import all_checks
 from strategy_pipeline.defs.policies import with_group_policies
 from strategy_pipeline.defs.resources import default_resources
 
@@ -19,6 +20,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         raise ValueError(f"there are no resources named {unknown}")
     return dg.Definitions(
         assets=with_group_policies(all_assets()),
+        asset_checks=all_checks,
         jobs=all_jobs,
         schedules=[daily_bars],
         sensors=[publication],

@@ -11,15 +11,16 @@ from strategy_pipeline.commands.leaderboard import BacktestOutcome
 from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
 from strategy_pipeline.defs.launch import materialize, open_instance, session_range
 from strategy_pipeline.defs.progress import Progress
+from strategy_pipeline.defs.resources import flat_file_store
 from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.detectors import catalogue
-from strategy_pipeline.errors import SettingsError
+from strategy_pipeline.errors import MissingDataError, SettingsError
 from strategy_pipeline.ingestion.layout import DATASETS
 from strategy_pipeline.market import calendar
 from strategy_pipeline.market.timeframes import is_finer
 from strategy_pipeline.settings import Settings, load_watchlist
 
-UPSTREAM = [*FLAT_FILE_DATASETS, "corporate_actions", "historical_bars", "features"]
+UPSTREAM = ["corporate_actions", "historical_bars", "features"]
 
 
 def run(
@@ -41,11 +42,12 @@ def run(
     window = session_range(start, end)
     definitions = build_defs(progress=progress)
     with open_instance(settings) as instance:
-        prepare(definitions, instance, symbols, window, timeframe)
+        prepare(settings, definitions, instance, symbols, window, timeframe)
         return test(definitions, instance, names, symbols, window, timeframe, output)
 
 
 def prepare(
+    settings: Settings,
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     symbols: Sequence[str],
@@ -55,7 +57,17 @@ def prepare(
     """Files, bars and features of the window, and before it the files and bars the features look back at."""
     first = date.fromisoformat(window[0])
     since = {asset: _first_needed(name, timeframe, first) for asset, name in FLAT_FILE_DATASETS.items()}
-    earliest = min(since.values())
+    last = date.fromisoformat(window[1])
+    store = flat_file_store(settings)
+    # A data set without a single file in the range would only fill the event log.
+    since = {
+        asset: day for asset, day in since.items() if store.list(DATASETS[FLAT_FILE_DATASETS[asset]], day, last)
+    }
+    if not since:
+        raise MissingDataError(
+            f"{store.location} has no aggregate files from {first} to {last}: choose other dates, or point FLAT_FILES_URL "
+            "at files of these."
+        )
     config: dict[str, dict[str, object]] = {asset: {"since": day.isoformat()} for asset, day in since.items()}
     config["historical_bars"] = {"symbols": list(symbols)}
     config["features"] = {"since": window[0], "timeframes": [timeframe]}
@@ -63,8 +75,8 @@ def prepare(
         definitions,
         instance,
         "backfill_bars",
-        assets=UPSTREAM,
-        keys=session_range(earliest, date.fromisoformat(window[1])),
+        assets=[*since, *UPSTREAM],
+        keys=session_range(min(since.values()), last),
         config=config,
         trigger="backtest",
     )

@@ -46,4 +46,6 @@ def why_not_testable(row: Mapping[str, object]) -> str:
     entry = catalogue.entry(str(row["detector"]))
     if isinstance(entry, catalogue.Untestable):
         return entry.reason
+    if "has a session in the window" in str(row["because"]):
+        return f"no {' or '.join(sorted(entry.asset_classes))} symbol with data"
     return str(row["because"]).rstrip(".")

@@ -1,0 +1,197 @@
+"""Asset checks: what must hold of stored partitions (blocking), and what somebody should look at (warnings).
+
+The partitions of the run are read back from the lake, so a check speaks about what is stored. The rules of a row are the
+table's contract in ``lake/tables.py``; limits that are a matter of judgement stand here.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from strategy_pipeline.analytics.bar_filter import continuous_bars
+from strategy_pipeline.defs.partitions import DETECTORS, SESSIONS, sessions_of
+from strategy_pipeline.errors import ContractError
+from strategy_pipeline.lake.store import Lake, conform
+from strategy_pipeline.lake.tables import (
+    BACKTEST_TRADES,
+    CORPORATE_ACTIONS,
+    FEATURES,
+    HISTORICAL_BARS,
+    QUARANTINE,
+    SIGNAL_DISPOSITIONS,
+    Table,
+)
+
+# Above these shares (%), something is wrong with a source rather than with single rows.
+MOST_QUARANTINED_PCT = 1.0
+MOST_SUSPICIOUS_PCT = 0.5
+LEAST_COVERAGE_PCT = 50.0
+# Sessions read at once, so that the bars of twenty years do not have to fit into memory.
+SESSIONS_AT_ONCE = 1_300
+
+Verdicts = dict[str, tuple[bool, str]]
+
+
+def _keys(context: dg.AssetCheckExecutionContext, everything: dg.PartitionsDefinition[str]) -> list[str]:
+    """The partitions of the run; all of them when it has none."""
+    tags = context.run.tags
+    start = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition")
+    end = tags.get("dagster/asset_partition_range_end") or start
+    if start is None or end is None:
+        return list(everything.get_partition_keys())
+    return list(everything.get_partition_keys_in_range(dg.PartitionKeyRange(start, end)))
+
+
+def contract_holds(table: Table, frame: pl.DataFrame) -> tuple[bool, str]:
+    """Whether stored rows still meet their contract."""
+    try:
+        conform(table, frame)
+    except ContractError as error:
+        return False, str(error)
+    return True, f"{frame.height:,} rows meet the contract"
+
+
+def no_duplicate_keys(table: Table, frame: pl.DataFrame) -> tuple[bool, str]:
+    """Whether the key columns identify each row."""
+    doubled = int(frame.select(pl.struct(table.key).is_duplicated().sum()).item())
+    return doubled == 0, f"{doubled:,} rows share a key of {', '.join(table.key)}"
+
+
+def ohlc_ordered(frame: pl.DataFrame) -> tuple[bool, str]:
+    """Whether low <= open, close <= high in every row."""
+    low, high = pl.min_horizontal("open", "close"), pl.max_horizontal("open", "close")
+    broken = frame.filter((pl.col("low") > low) | (pl.col("high") < high)).height
+    return broken == 0, f"{broken:,} rows have prices out of order"
+
+
+def coverage_within_bounds(frame: pl.DataFrame) -> tuple[bool, str]:
+    """Whether coverage lies in 0-100 and no session has more regular minute bars than minutes."""
+    outside = frame.filter(~pl.col("coverage_pct").is_between(0.0, 100.0 + 1e-7)).height
+    minutes = frame.filter(
+        (pl.col("timeframe").cast(pl.String) == "1m") & (pl.col("segment").cast(pl.String) == "rth")
+    )
+    most = minutes.group_by("symbol", "session").len()["len"].max()
+    too_many = isinstance(most, int) and most > 390
+    return outside == 0 and not too_many, f"{outside:,} rows outside 0-100 %; at most {most or 0} regular minutes a session"
+
+
+def suspicious_share(frame: pl.DataFrame, actions: pl.DataFrame) -> tuple[bool, str]:
+    """Whether the bar filter doubts few enough regular hour and day bars."""
+    regular = frame.filter(
+        pl.col("segment").cast(pl.String) == "rth", pl.col("timeframe").cast(pl.String).is_in(["1h", "1d"])
+    ).sort("timeframe", "symbol", "bar_start")
+    doubted = sum(
+        int((continuous_bars(part, actions, part["session"].min())["bar_flags"].list.len() > 0).sum())
+        for part in regular.partition_by("timeframe", maintain_order=True)
+    )
+    share = 100.0 * doubted / max(regular.height, 1)
+    return share <= MOST_SUSPICIOUS_PCT, f"{doubted:,} of {regular.height:,} hour and day bars ({share:.2f} %) look wrong"
+
+
+def _pieces(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for at in range(0, len(keys), SESSIONS_AT_ONCE):
+        yield keys[at : at + SESSIONS_AT_ONCE]
+
+
+def _over_pieces(verdict: Callable[[pl.DataFrame], tuple[bool, str]], frames: Sequence[pl.DataFrame]) -> tuple[bool, str]:
+    """The first failure among pieces, else what the last piece says."""
+    found = [verdict(frame) for frame in frames]
+    return next((one for one in found if not one[0]), found[-1] if found else (True, "nothing stored"))
+
+
+def _specs(asset: str, blocking: Sequence[str], warning: Sequence[str]) -> list[dg.AssetCheckSpec]:
+    must = [dg.AssetCheckSpec(name, asset=asset, blocking=True) for name in blocking]
+    return [*must, *(dg.AssetCheckSpec(name, asset=asset) for name in warning)]
+
+
+def _results(asset: str, verdicts: Verdicts, warnings: Sequence[str]) -> Iterator[dg.AssetCheckResult]:
+    for name, (passed, says) in verdicts.items():
+        severity = dg.AssetCheckSeverity.WARN if name in warnings else dg.AssetCheckSeverity.ERROR
+        yield dg.AssetCheckResult(
+            asset_key=asset, check_name=name, passed=passed, severity=severity, description=says, metadata={"says": says}
+        )
+
+
+BARS_MUST = ("contract_holds", "no_duplicate_keys", "ohlc_ordered", "coverage_within_bounds")
+BARS_SHOULD = ("quarantined_share", "suspicious_share", "coverage_is_high")
+
+
+@dg.multi_asset_check(specs=_specs("historical_bars", BARS_MUST, BARS_SHOULD))
+def bars_checks(
+    context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult]:
+    """The stored bars of the run's sessions."""
+    keys = _keys(context, SESSIONS)
+    verdicts: dict[str, list[tuple[bool, str]]] = {}
+    quarantined = rows = 0
+    actions = lake.read(CORPORATE_ACTIONS, [{}])
+    for piece in _pieces(keys):
+        days = sessions_of(piece)
+        frame = lake.read_sessions(HISTORICAL_BARS, days)
+        quarantined += lake.read_sessions(QUARANTINE, days, columns=["line_number"]).height
+        rows += frame.height
+        for name, verdict in _bar_verdicts(frame, actions).items():
+            verdicts.setdefault(name, []).append(verdict)
+    said = {name: next((one for one in found if not one[0]), found[-1]) for name, found in verdicts.items()}
+    share = 100.0 * quarantined / max(quarantined + rows, 1)
+    said["quarantined_share"] = (share <= MOST_QUARANTINED_PCT, f"{quarantined:,} refused rows beside {rows:,} kept")
+    yield from _results("historical_bars", said, BARS_SHOULD)
+
+
+def _bar_verdicts(frame: pl.DataFrame, actions: pl.DataFrame) -> Verdicts:
+    mean = frame.filter(pl.col("timeframe").cast(pl.String).is_in(["15m", "1d"]))["coverage_pct"].mean()
+    covered = mean is None or float(mean) >= LEAST_COVERAGE_PCT  # type: ignore[arg-type]
+    return {
+        "contract_holds": contract_holds(HISTORICAL_BARS, frame),
+        "no_duplicate_keys": no_duplicate_keys(HISTORICAL_BARS, frame),
+        "ohlc_ordered": ohlc_ordered(frame),
+        "coverage_within_bounds": coverage_within_bounds(frame),
+        "suspicious_share": suspicious_share(frame, actions),
+        "coverage_is_high": (covered, f"mean coverage {mean:.1f} %" if mean is not None else "no minutes to cover"),
+    }
+
+
+FEATURES_MUST = ("contract_holds", "no_duplicate_keys")
+
+
+@dg.multi_asset_check(specs=_specs("features", FEATURES_MUST, ()))
+def features_checks(
+    context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult]:
+    """The stored feature rows of the run's sessions, every timeframe."""
+    wanted = set(_keys(context, SESSIONS))
+    keys = [key for key in lake.keys(FEATURES) if key["session"] in wanted]
+    frames = [lake.read(FEATURES, keys[at : at + SESSIONS_AT_ONCE]) for at in range(0, len(keys), SESSIONS_AT_ONCE)]
+    verdicts = {
+        "contract_holds": _over_pieces(lambda frame: contract_holds(FEATURES, frame), frames),
+        "no_duplicate_keys": _over_pieces(lambda frame: no_duplicate_keys(FEATURES, frame), frames),
+    }
+    yield from _results("features", verdicts, ())
+
+
+@dg.multi_asset_check(specs=_specs("corporate_actions", ("contract_holds",), ()))
+def actions_checks(lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
+    """The stored corporate actions."""
+    verdict = contract_holds(CORPORATE_ACTIONS, lake.read(CORPORATE_ACTIONS, [{}]))
+    yield from _results("corporate_actions", {"contract_holds": verdict}, ())
+
+
+@dg.multi_asset_check(specs=_specs("backtest_trades", ("contract_holds", "every_detection_has_a_fate"), ()))
+def trades_checks(
+    context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
+) -> Iterator[dg.AssetCheckResult]:
+    """The stored trades of the run's detectors, and that dispositions and trades tell the same story."""
+    keys = [{"detector": name} for name in _keys(context, DETECTORS)]
+    trades, dispositions = lake.read(BACKTEST_TRADES, keys), lake.read(SIGNAL_DISPOSITIONS, keys)
+    taken = set(dispositions["trade_id"].drop_nulls().to_list())
+    lost = taken - set(trades["trade_id"].to_list())
+    verdicts = {
+        "contract_holds": contract_holds(BACKTEST_TRADES, trades),
+        "every_detection_has_a_fate": (not lost, f"{len(lost):,} of {len(taken):,} taken signals have no trade"),
+    }
+    yield from _results("backtest_trades", verdicts, ())
+
+
+all_checks: list[Any] = [bars_checks, features_checks, actions_checks, trades_checks]
