@@ -97,11 +97,11 @@ def prices(
     from strategy_pipeline.pricing import tree_kernels as kernels
     from strategy_pipeline.pricing.compiled import in_threads
 
-    columns = aligned(spot, strike, years, rate, carry, volatility)
+    *columns, omega = aligned(spot, strike, years, rate, carry, volatility, signs(is_call))
     check_terms(*columns)
     _check_living(columns[2], columns[5])
     rows = len(columns[0])
-    omega, schedule = signs(is_call, rows), dividends or Dividends.none(rows)
+    schedule = dividends or Dividends.none(rows)
     out = np.empty(rows)
     code = kernels.LEISEN_REIMER if method == "lr_tree" else kernels.COX_ROSS_RUBINSTEIN
     in_threads(
@@ -134,11 +134,11 @@ def price_and_greeks(
     from strategy_pipeline.pricing import tree_kernels as kernels
     from strategy_pipeline.pricing.compiled import in_threads
 
-    columns = aligned(spot, strike, years, rate, carry, volatility)
+    *columns, omega = aligned(spot, strike, years, rate, carry, volatility, signs(is_call))
     check_terms(*columns)
     _check_living(columns[2], columns[5])
     rows = len(columns[0])
-    omega, schedule = signs(is_call, rows), dividends or Dividends.none(rows)
+    schedule = dividends or Dividends.none(rows)
     out = np.empty((len(GREEK_COLUMNS) + 1, rows))
     in_threads(
         lambda start, stop: kernels.prices_and_greeks(
@@ -172,9 +172,11 @@ def implied_volatilities(
     from strategy_pipeline.pricing import tree_kernels as kernels
     from strategy_pipeline.pricing.compiled import in_threads
 
-    value, spots, strikes, times, rates, carries, ticks = aligned(price, spot, strike, years, rate, carry, tick)
+    value, spots, strikes, times, rates, carries, ticks, omega = aligned(
+        price, spot, strike, years, rate, carry, tick, signs(is_call)
+    )
     rows = len(value)
-    omega, schedule = signs(is_call, rows), dividends or Dividends.none(rows)
+    schedule = dividends or Dividends.none(rows)
     with np.errstate(all="ignore"):
         base = spots - schedule.present_values(times, rates)
         european = omega * (base * np.exp(-carries * times) - strikes * np.exp(-rates * times))

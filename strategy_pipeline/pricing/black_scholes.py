@@ -64,9 +64,8 @@ def price_and_greeks(
     from strategy_pipeline.pricing import european_kernels as kernels
     from strategy_pipeline.pricing.compiled import in_threads
 
-    columns = aligned(spot, strike, years, rate, carry, volatility)
+    *columns, omega = aligned(spot, strike, years, rate, carry, volatility, signs(is_call))
     check_terms(*columns)
-    omega = signs(is_call, len(columns[0]))
     rows = len(omega)
     out = np.empty((kernels.GREEKS + 1, rows))
     degenerate = np.zeros(rows, dtype=np.bool_)
@@ -93,10 +92,9 @@ def aligned(*values: Any) -> list[Floats]:
     return [np.ascontiguousarray(array) for array in arrays]
 
 
-def signs(is_call: Any, rows: int) -> Floats:
+def signs(is_call: Any) -> Floats:
     """+1 for calls and -1 for puts, from a boolean or an array of booleans."""
-    flags = np.broadcast_to(np.asarray(is_call, dtype=np.bool_), (rows,))
-    return np.where(flags, 1.0, -1.0)
+    return np.where(np.asarray(is_call, dtype=np.bool_), 1.0, -1.0)
 
 
 def check_terms(

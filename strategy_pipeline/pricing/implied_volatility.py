@@ -84,9 +84,10 @@ def implied_volatilities(
     from strategy_pipeline.pricing import european_kernels as kernels
     from strategy_pipeline.pricing.compiled import in_threads
 
-    prices, spots, strikes, times, rates, carries, ticks = aligned(price, spot, strike, years, rate, carry, tick)
+    prices, spots, strikes, times, rates, carries, ticks, omega = aligned(
+        price, spot, strike, years, rate, carry, tick, signs(is_call)
+    )
     rows = len(prices)
-    omega = signs(is_call, rows)
     sigma = np.empty(rows)
     status = np.empty(rows, dtype=np.uint8)
     greeks = np.empty((kernels.GREEKS if with_greeks else 0, rows))
