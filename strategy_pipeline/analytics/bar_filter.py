@@ -25,6 +25,10 @@ BODY_ALLOWANCE = 2.0
 BREAK_SHARE = 0.40
 MAX_ABSENT_SESSIONS = 10
 
+# A jump this near to one of these ratios (or its inverse) is taken for a split that nobody reported, not for a move.
+UNREPORTED_SPLIT_RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0)
+UNREPORTED_SPLIT_SHARE = 0.02
+
 FLAGS = ("bad_open", "bad_close", "bad_high", "bad_low")
 
 
@@ -32,6 +36,14 @@ def far_from(reference: pl.Expr, *prices: pl.Expr) -> pl.Expr:
     """Whether all `prices` lie more than 40 % above, or all more than 40 % below, `reference`."""
     above, below = pl.min_horizontal(*prices), pl.max_horizontal(*prices)
     return (above > reference * (1.0 + BREAK_SHARE)) | (below < reference * (1.0 - BREAK_SHARE))
+
+
+def _looks_like_a_split(ratio: pl.Expr) -> pl.Expr:
+    """Whether a price ratio lies within 2 % of a usual split ratio or of its inverse."""
+    larger = pl.max_horizontal(ratio, 1.0 / ratio)
+    return pl.any_horizontal(
+        (larger / usual - 1.0).abs() <= UNREPORTED_SPLIT_SHARE for usual in UNREPORTED_SPLIT_RATIOS
+    )
 
 
 _CONTINUOUS_COLUMNS = (
@@ -98,7 +110,9 @@ def continuous_bars(bars: pl.DataFrame, actions: pl.DataFrame, since: date | Non
     from which this copy of a symbol's history counts; with `since`, that date for all of them. Prices are multiplied,
     volumes divided, by `split_factor`, the splits after `start` up to the row's session (dividing by it gives back the
     basis of the row's session). Added: `bar_flags`; `series_id` (rows of one unbroken series share it); `bar_number`
-    (0-based within it); `cut_session` (the session that began the series, null when the data began there).
+    (0-based within it); `cut_session` (the session that began the series, null when the data began there); `holding_id`
+    (rows a share could be held through share it: a crash cuts the series, but not the holding; a long absence and a
+    jump that looks like an unreported split cut both).
     `available_at` is when the bar and all before it were known. `actions`: known rows of ``corporate_actions``.
     """
     if since is not None:
@@ -122,13 +136,19 @@ def continuous_bars(bars: pl.DataFrame, actions: pl.DataFrame, since: date | Non
         _far=far_from(pl.col("close").shift(1), pl.col("open"), pl.col("close")).fill_null(False),
         _row=pl.int_range(pl.len()),
         available_at=pl.col("available_at").cum_max().over("lane"),
-    ).with_columns(
-        _cut=~new_lane & (((pl.col("_passed") > 0) & pl.col("_far")) | (pl.col("_passed") - 1 > MAX_ABSENT_SESSIONS)),
+        _like_split=_looks_like_a_split(pl.col("open") / pl.col("close").shift(1)).fill_null(False),
+    )
+    absent = pl.col("_passed") - 1 > MAX_ABSENT_SESSIONS
+    jumped = (pl.col("_passed") > 0) & pl.col("_far")
+    bars = bars.with_columns(
+        _cut=~new_lane & (jumped | absent),
+        _not_held=new_lane | absent | (jumped & pl.col("_like_split")),
     )
     starts = new_lane | pl.col("_cut")
     first_row = pl.when(starts).then(pl.col("_row")).forward_fill()
     return bars.with_columns(
         series_id=starts.cum_sum().cast(pl.UInt32),
+        holding_id=pl.col("_not_held").cum_sum().cast(pl.UInt32),
         bar_number=pl.col("_row") - first_row,
         cut_session=pl.when(pl.col("_cut").gather(first_row)).then(pl.col("session").gather(first_row)),
-    ).drop("_passed", "_far", "_row", "_cut", "lane")
+    ).drop("_passed", "_far", "_row", "_cut", "_like_split", "_not_held", "lane")

@@ -104,6 +104,10 @@ class BacktestConfig:
             "target_atr", "stop_atr", "tick", "trail_atr", "scale_out_atr", "initial_equity_usd",
             "risk_per_trade_pct", "max_notional_multiple", "max_hold_bars",
         )  # fmt: skip
+        if self.gates == "full":
+            raise SettingsError("gates is 'full': composite signals are not built yet, use base_score.")
+        if self.profile == "pipeline_known":
+            raise SettingsError("profile is 'pipeline_known': bars carry the simulated lag only, use market_knowable.")
         at_least_zero = (
             "latency_s", "entry_patience_min", "last_entry_min", "flat_offset_min", "min_stop_pct", "slippage_pct",
             "cost_multiplier", "impact_k", "commission_per_share_usd", "commission_minimum_usd",

@@ -33,7 +33,7 @@ class DetectorTables:
 
 
 def tradable_bars(bars: pl.DataFrame, actions: pl.DataFrame, first: date) -> pl.DataFrame:
-    """Regular-hours bars from session `first` on with bad prints replaced, prices raw, and `series_id` per unbroken series.
+    """Regular-hours bars from session `first` on with bad prints replaced, prices raw, and `series_id` per holdable series.
 
     `bars`: rows of ``historical_bars`` of any timeframes, those before `first` only to judge later ones by; `actions`: rows
     of ``corporate_actions``. A price that is not at fault keeps its exact value.
@@ -52,7 +52,7 @@ def _cleaned(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
     is_touched = clean["bar_flags"].list.len() > 0
     factor = clean["split_factor"]
     raw = {name: (clean[name] / factor).alias(f"_{name}") for name in _PRICES}
-    marked = bars.with_columns(*raw.values(), is_touched.alias("_touched"), clean["series_id"])
+    marked = bars.with_columns(*raw.values(), is_touched.alias("_touched"), clean["holding_id"].alias("series_id"))
     return marked.with_columns(
         **{name: pl.when("_touched").then(pl.col(f"_{name}")).otherwise(pl.col(name)) for name in _PRICES}
     ).drop("_touched", *(f"_{name}" for name in _PRICES))

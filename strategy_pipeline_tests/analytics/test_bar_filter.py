@@ -95,6 +95,25 @@ def test_a_class_split_and_a_ticker_that_changes_hands_cut_the_series(cleaned):
     ]
 
 
+@pytest.mark.parametrize(
+    ("symbol", "day", "is_held_through"),
+    [
+        # A warning on earnings, 53.50 -> 28.19 (ratio 1.90): a loss that a long position bears.
+        ("AAPL", date(2000, 9, 29), True),
+        # The class split of GOOG, 1135.10 -> 569.74 (ratio 1.99), is in no table: nobody lost anything.
+        ("GOOG", date(2014, 4, 3), False),
+        # Another company after ten months of absence.
+        ("WM", date(2009, 8, 5), False),
+        # A reported split cuts neither.
+        ("AAPL", date(2014, 6, 9), True),
+    ],
+)
+def test_a_crash_is_held_through_and_an_unreported_split_is_not(cleaned, symbol, day, is_held_through):
+    bars = cleaned["day"].filter(pl.col("symbol") == symbol)
+    before = bars.filter(pl.col("session") < day)["holding_id"].last()
+    assert (of(bars, symbol, day)["holding_id"].first() == before) is is_held_through
+
+
 def test_cleaned_bars_are_ordered_and_unflagged_ones_untouched(cleaned):
     for frame in cleaned.values():
         low, high = pl.min_horizontal("open", "close"), pl.max_horizontal("open", "close")
