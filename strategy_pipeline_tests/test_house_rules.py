@@ -16,7 +16,7 @@ MAY_JOIN = ("lake/", "market/")
 
 # Functions and methods that read or write a file or open a connection. `open` as a method is Path.open.
 FILE_METHODS = {
-    "open", "read_text", "read_bytes", "write_text", "write_bytes", "unlink", "rename", "touch", "mkdir", "rmdir",
+    "open", "read_text", "read_bytes", "write_text", "write_bytes", "unlink", "touch", "mkdir", "rmdir",
     "read_csv", "scan_csv", "read_csv_batched", "read_parquet", "scan_parquet", "read_parquet_metadata", "read_ipc",
     "scan_ipc", "read_ndjson", "scan_ndjson", "read_json", "read_database", "read_database_uri", "read_excel",
     "write_parquet", "sink_parquet", "sink_csv", "write_ipc", "sink_ipc", "write_ndjson", "sink_ndjson", "write_excel",
