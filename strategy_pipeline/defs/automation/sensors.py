@@ -25,7 +25,7 @@ LOOK_BACK_SESSIONS = 20
 # Revisions handled in one tick; the rest waits for the next one.
 MOST_RUNS_A_TICK = 10
 _WATCHED = [DATASETS[name] for name in FLAT_FILE_DATASETS.values() if DATASETS[name].file_per == "session"]
-_UPSTREAM_OF_FEATURES = [
+UPSTREAM_OF_FEATURES = [
     *(asset for asset, name in FLAT_FILE_DATASETS.items()),
     "historical_bars",
 ]
@@ -58,7 +58,7 @@ def request_for(session: str, etag: str, *, is_revision: bool, with_features: se
     if not is_revision:
         return dg.RunRequest(run_key=run_key, partition_key=session, tags={"trigger": "published"})
     last = last_session_in_reach(date.fromisoformat(session), with_features)
-    narrowed = {name: {"config": {"only": [session]}} for name in _UPSTREAM_OF_FEATURES}
+    narrowed = {name: {"config": {"only": [session]}} for name in UPSTREAM_OF_FEATURES}
     return dg.RunRequest(
         run_key=run_key,
         run_config={"ops": narrowed},

@@ -1,0 +1,97 @@
+"""The ``demo`` command: writes the synthetic market, materialises the whole graph for it, and hands back the leaderboard."""
+
+from datetime import date
+
+import dagster as dg
+
+from strategy_pipeline.commands.backtest import test
+from strategy_pipeline.commands.leaderboard import BacktestOutcome
+from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
+from strategy_pipeline.defs.automation.sensors import UPSTREAM_OF_FEATURES, last_session_in_reach
+from strategy_pipeline.defs.launch import materialize, open_instance
+from strategy_pipeline.defs.progress import Progress
+from strategy_pipeline.defs.resources import default_resources
+from strategy_pipeline.definitions import build_defs
+from strategy_pipeline.errors import SettingsError
+from strategy_pipeline.lake import files
+from strategy_pipeline.lake.store import Lake
+from strategy_pipeline.lake.tables import FEATURES
+from strategy_pipeline.settings import Settings, Watchlist
+from strategy_pipeline.synthetic.files import SyntheticMarket
+from strategy_pipeline.synthetic.plan import PLANTED_DETECTOR, PLANTED_TIMEFRAME
+
+# The synthetic market publishes no hour files.
+_FILES = [asset for asset, dataset in FLAT_FILE_DATASETS.items() if "hour" not in dataset]
+GRAPH = [*_FILES, "corporate_actions", "historical_bars", "features"]
+
+
+def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, seed: int) -> BacktestOutcome:
+    """Whole graph, then the file that the vendor publishes again and what follows from it, then trades and report.
+
+    A second run finds everything unchanged. Raises SettingsError when FLAT_FILES_URL names real files.
+    """
+    if settings.flat_files_url and settings.flat_files_location != str(settings.vendor_folder):
+        raise SettingsError(
+            f"FLAT_FILES_URL is {settings.flat_files_url!r} (text): the demo writes a market of its own, so leave it unset."
+        )
+    market = SyntheticMarket(seed, sessions, symbols)
+    market.write(settings.vendor_folder)
+    own = settings.model_copy(update={"flat_files_url": str(settings.vendor_folder)})
+    definitions = build_defs(
+        **{
+            **default_resources(lambda: own),
+            "watchlist": Watchlist(market.watchlist()),
+            "progress": progress,
+        }
+    )
+    days = (*market.plan.history, *market.plan.sessions)
+    window = (market.plan.sessions[0].isoformat(), market.plan.sessions[-1].isoformat())
+    with open_instance(own) as instance:
+        _materialise_graph(definitions, instance, days, window)
+        _publish_again(definitions, instance, own, market)
+        outcome = test(definitions, instance, [], [], window, PLANTED_TIMEFRAME, None)
+    lines = [
+        *outcome.lines,
+        f"The market is synthetic (seed {seed}, {sessions} sessions, {symbols} symbols); the edge planted in it is "
+        f"{PLANTED_DETECTOR}'s.",
+        "make ui opens the graph that has just been materialised.",
+    ]
+    return BacktestOutcome(outcome.title, outcome.rows, lines)
+
+
+def _materialise_graph(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, days: tuple[date, ...], window: tuple[str, str]
+) -> None:
+    """Files, corporate actions, bars and features; features from the first session with minutes on."""
+    materialize(
+        definitions,
+        instance,
+        "backfill_bars",
+        assets=GRAPH,
+        keys=(days[0].isoformat(), days[-1].isoformat()),
+        config={"features": {"since": window[0]}},
+        trigger="demo",
+    )
+
+
+def _publish_again(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, settings: Settings, market: SyntheticMarket
+) -> None:
+    """Publishes the corrected version of one file and re-runs what was built on the first, once."""
+    revised = market.plan.revised.session
+    path = settings.vendor_folder / market.revised_key
+    before = files.stat_of(path)
+    market.publish_revision(settings.vendor_folder)
+    if files.stat_of(path) == before:
+        return
+    with_features = {day.isoformat() for day in Lake(settings.lake_location).sessions(FEATURES, timeframe="15m")}
+    last = last_session_in_reach(revised, with_features)
+    materialize(
+        definitions,
+        instance,
+        "backfill_bars",
+        assets=GRAPH,
+        keys=(revised.isoformat(), last.isoformat()),
+        config={name: {"only": [revised.isoformat()]} for name in UPSTREAM_OF_FEATURES},
+        trigger="published again",
+    )
