@@ -129,6 +129,38 @@ def _duckdb(source: Path, folder: Path) -> Callable[[], int]:
     return run
 
 
+def _duckdb_partition(source: Path, folder: Path) -> Callable[[], int]:
+    import duckdb
+
+    target = folder / "duck-partition.parquet"
+    # The same rows, checks and columns as the pipeline's partition, but for the search for duplicates.
+    query = f"""
+        COPY (
+            SELECT ticker AS symbol, '1m' AS timeframe, make_timestamp(window_start // 1000) AS bar_start,
+                make_timestamp(window_start // 1000 + 60000000) AS bar_end, DATE '2013-10-04' AS session,
+                CASE WHEN window_start < 1380893400000000000 THEN 'pre'
+                     WHEN window_start < 1380916800000000000 THEN 'rth' ELSE 'post' END AS segment,
+                open, high, low, close, volume::DOUBLE AS volume, NULL::DOUBLE AS vwap, transactions AS trades,
+                NULL::DOUBLE AS coverage_pct, 'flat_file' AS source, 'final' AS quality,
+                []::VARCHAR[] AS quality_flags, make_timestamp(window_start // 1000 + 62000000) AS available_at,
+                TIMESTAMP '2013-10-05' AS ingested_at, 0::INTEGER AS revision, 'bars-1/session' AS definition_version
+            FROM read_csv('{source}')
+            WHERE ticker <> '' AND low > 0 AND low <= open AND low <= close AND open <= high AND close <= high
+                AND high < 'inf'::DOUBLE AND volume >= 0 AND transactions >= 0 AND window_start % 60000000000 = 0
+                AND window_start >= 1380873600000000000 AND window_start < 1380931200000000000
+            ORDER BY symbol, bar_start
+        ) TO '{target}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 26624)
+    """
+
+    def run() -> int:
+        with duckdb.connect() as connection:
+            connection.execute("SET threads = 2")
+            connection.execute(query)
+        return ROWS
+
+    return run
+
+
 def _pandas(source: Path, folder: Path) -> Callable[[], int]:
     import pandas as pd
 
@@ -167,6 +199,7 @@ WAYS = {
     "pipeline, 50 of 8,000 symbols": _pipeline_watchlist,
     "bare polars scan and sink": _bare_polars,
     "duckdb read, sort, write": _duckdb,
+    "duckdb, the same partition": _duckdb_partition,
     "pandas read, sort, write": _pandas,
     "csv + gzip modules": _csv_module,
 }
@@ -224,6 +257,8 @@ def main() -> int:
         "times_faster_than_duckdb": figures["times_faster_than_duckdb"] >= LIMITS["times_faster_than_duckdb"],
         "peak_mb": figures["peak_mb"] <= LIMITS["peak_mb"],
     }
+    same = seconds["duckdb, the same partition"] / ours
+    print(f"  times faster than DuckDB at the same partition {same:.2f}")
     for name, value in figures.items():
         print(f"  {name:32} {value:7.2f}   limit {LIMITS[name]:g}   {'held' if held[name] else 'MISSED'}")
     RESULTS.mkdir(exist_ok=True)
@@ -236,7 +271,7 @@ def main() -> int:
         "cpu_seconds": cpu,
         "peak_mb": peaks,
         "samples": samples,
-        "figures": figures,
+        "figures": {**figures, "times_faster_than_duckdb_at_the_same_partition": same},
         "limits": LIMITS,
         "held": held,
     }
