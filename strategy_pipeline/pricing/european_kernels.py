@@ -34,7 +34,7 @@ SIGMA_MIN, SIGMA_MAX = 1e-4, 10.0
 # A time value below this share of the spot does not identify a volatility.
 TIME_VALUE_FLOOR = 1e-6
 LOW_VEGA_TICKS = 0.05
-# The residual of the last step, in volatility, or in units of M where vega is too small to say.
+# The residual of the last step, in volatility, or as a share of the price's bound where vega is too small to say.
 SIGMA_TOLERANCE = 1e-10
 PRICE_NOISE = 2e-15
 
@@ -105,7 +105,8 @@ def _judge(w):
         status = float(BELOW_INTRINSIC) if price < lower - half_tick else status
         status = float(EXPIRED) if years <= 0.0 else status
         # Comparisons with NaN are false: only a row all of whose numbers are usable passes.
-        total = abs(spot) + abs(strike) + abs(years) + abs(price) + abs(sq) + abs(kd) + half_tick
+        total = abs(spot) + abs(strike) + abs(years) + abs(price) + abs(w[_R + i]) + abs(w[_C + i])
+        total = total + abs(sq) + abs(kd) + half_tick
         usable = (spot > 0.0) & (strike > 0.0) & (total < _HUGE) & (half_tick >= 0.0) & (abs(omega) == 1.0)
         status = status if usable else float(MISSING)
         w[_STATUS + i] = status
@@ -215,7 +216,8 @@ def _residual(w):
         # b itself is bound * P(near) with near = Phi(h + t) up to the factor that both discounted legs share.
         left = price - w[_BETA + i]
         tolerance = SIGMA_TOLERANCE * w[_ROOT_T + i] * bell
-        tolerance = PRICE_NOISE if tolerance < PRICE_NOISE else tolerance
+        noise = PRICE_NOISE * w[_BMAX + i]
+        tolerance = noise if tolerance < noise else tolerance
         good = abs(left) <= tolerance
         w[_DS + i] = 0.0 if good else 1.0
         failures += 0 if good else 1
@@ -253,7 +255,7 @@ def _rescue(w):
                     low = s
                 h, t = -ax / s, 0.5 * s
                 bell = exp(-0.5 * (h * h + t * t)) / _ROOT_TWO_PI
-                tolerance = max(SIGMA_TOLERANCE * root * bell, PRICE_NOISE)
+                tolerance = max(SIGMA_TOLERANCE * root * bell, PRICE_NOISE * bound)
                 if abs(left) <= tolerance or high - low <= SIGMA_TOLERANCE * root:
                     solved = True
                     break
