@@ -36,6 +36,7 @@ from dagster._core.storage.sqlite_storage import (
     _schedule_directory,
 )
 from dagster._serdes import ConfigurableClassData
+from dagster_shared.record import copy
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import OperationalError
@@ -334,6 +335,18 @@ class QuickEventLogStorage(SqliteEventLogStorage):
         for event, key in stored:
             if event.dagster_event_type in ASSET_CHECK_EVENTS:
                 self.store_asset_check_event(event, key)
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """One planned row for a check of a ranged run, as it has one evaluation.
+
+        The stock storage writes a row for each partition of the run, each with a copy of the event that names every
+        holiday: a gigabyte for twenty years, and rows that stay planned for ever because evaluations carry no partition.
+        """
+        assert event.dagster_event is not None
+        planned = event.dagster_event.asset_check_planned_data
+        whole = copy(planned, partitions_subset=None)
+        narrowed = event.dagster_event._replace(event_specific_data=whole)
+        super()._store_asset_check_evaluation_planned(event._replace(dagster_event=narrowed), event_id)
 
     def _store_newest_of_each_asset(
         self, connection: Connection, asset_events: Sequence[tuple[EventLogEntry, int]]
