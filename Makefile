@@ -13,7 +13,7 @@ demo: $(READY)
 	@$(BIN)/strategy-pipeline demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 ui: $(READY)
 	@$(BIN)/strategy-pipeline ui
