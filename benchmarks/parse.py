@@ -249,7 +249,8 @@ def main() -> int:
         print(f"  {way:32}{value:6.2f} s{cpu[way]:6.2f} cpu s{rate:6.2f} M rows/s{peaks[way]:6.0f} MB{ratio:6.2f} x")
     figures = {
         "times_bare_polars": ours / bare,
-        "times_faster_than_duckdb": seconds["duckdb read, sort, write"] / ours,
+        "times_faster_than_duckdb": seconds["duckdb, the same partition"] / ours,
+        "times_faster_than_duckdb_without_checks_or_columns": seconds["duckdb read, sort, write"] / ours,
         "peak_mb": peaks["pipeline"],
     }
     held = {
@@ -257,10 +258,9 @@ def main() -> int:
         "times_faster_than_duckdb": figures["times_faster_than_duckdb"] >= LIMITS["times_faster_than_duckdb"],
         "peak_mb": figures["peak_mb"] <= LIMITS["peak_mb"],
     }
-    same = seconds["duckdb, the same partition"] / ours
-    print(f"  times faster than DuckDB at the same partition {same:.2f}")
     for name, value in figures.items():
-        print(f"  {name:32} {value:7.2f}   limit {LIMITS[name]:g}   {'held' if held[name] else 'MISSED'}")
+        limit = f"limit {LIMITS[name]:g}   {'held' if held[name] else 'MISSED'}" if name in held else ""
+        print(f"  {name:52}{value:7.2f}   {limit}")
     RESULTS.mkdir(exist_ok=True)
     report = {
         "rows": rows,
@@ -271,7 +271,7 @@ def main() -> int:
         "cpu_seconds": cpu,
         "peak_mb": peaks,
         "samples": samples,
-        "figures": {**figures, "times_faster_than_duckdb_at_the_same_partition": same},
+        "figures": figures,
         "limits": LIMITS,
         "held": held,
     }

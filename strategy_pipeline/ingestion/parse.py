@@ -196,14 +196,16 @@ class _Work:
         if have_lines:
             clean = clean & pl.col("problem").is_null()
         # Two cheap passes decide for nearly every file that there is nothing to sort, to doubt or to refuse.
-        all_clean = ours.select(clean.all()).item()
-        if not have_lines and not (all_clean and _is_ordered(ours)):
+        all_clean, ordered = ours.select(clean.all()).item(), _is_ordered(ours)
+        if not have_lines and not (all_clean and ordered):
             return self._check_with_lines(frame)
         refused = []
         if not all_clean:
             refused.append(_with_reasons(ours.filter(~clean), self._reason(hours)))
             ours = ours.filter(clean)
-        if not _is_ordered(ours):
+            # Once more: a row without a ticker hides what stands on either side of it from the first look.
+            ordered = _is_ordered(ours)
+        if not ordered:
             ours = ours.sort("ticker", "window_start", "line_number")
             ours, duplicates = _without_duplicates(ours)
             refused.append(duplicates)

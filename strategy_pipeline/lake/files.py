@@ -231,7 +231,8 @@ def parquet_bytes(frame: pl.DataFrame, *, metadata: Mapping[str, str], row_group
     frame.write_parquet(
         buffer,
         compression="zstd",
-        compression_level=3,
+        # Level 3 saves 2 % of the bytes of a minute file and costs a fifth more time.
+        compression_level=1,
         row_group_size=row_group_rows,
         metadata=dict(sorted(metadata.items())),
     )
@@ -255,6 +256,11 @@ def stat_of(path: Path) -> FileStat | None:
     except OSError as error:
         raise StorageError(f"Cannot look at {path}: {error.strerror or error}.") from error
     return FileStat(path.name, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def free_bytes(folder: Path) -> int:
+    """Room that is left on the disk of an existing folder."""
+    return shutil.disk_usage(folder).free
 
 
 def list_files(folder: Path, suffix: str) -> list[FileStat]:
