@@ -116,6 +116,41 @@ def _control(base, strike, years, rate, carry, omega, sigma, steps, up, down, up
 
 
 @compiled
+def roll_back(base, strike, step, rate, omega, steps, up, down, up_chance, american, v, x, pv):
+    """Value at the root of a tree with these moves and this chance of the upper one, and the nodes `_read_nodes` takes.
+
+    `pv` is what exercise at each step receives on top of the tree's spot; `v` and `x` are scratch.
+    """
+    discount = math.exp(-rate * step)
+    rise, fall = discount * up_chance, discount * (1.0 - up_chance)
+    low = math.log(down)
+    width = math.log(up) - low
+    for j in range(steps + 1):
+        x[j] = base * math.exp(steps * low + j * width)
+        payoff = omega * (x[j] - strike)
+        v[j] = payoff if payoff > 0.0 else 0.0
+    back = 1.0 / down
+    second_up = second_mid = second_down = first_up = first_down = 0.0
+    for i in range(steps - 1, -1, -1):
+        if american:
+            hurdle = strike - pv[i]
+            for j in range(i + 1):
+                node = x[j] * back
+                held = rise * v[j + 1] + fall * v[j]
+                exercised = omega * (node - hurdle)
+                x[j] = node
+                v[j] = held if held > exercised else exercised
+        else:
+            for j in range(i + 1):
+                v[j] = rise * v[j + 1] + fall * v[j]
+        if i == 2:
+            second_down, second_mid, second_up = v[0], v[1], v[2]
+        elif i == 1:
+            first_down, first_up = v[0], v[1]
+    return v[0], (first_down, first_up, second_down, second_mid, second_up)
+
+
+@compiled
 def _tree(
     spot,
     strike,
@@ -171,37 +206,11 @@ def _tree(
         down = 1.0 / up
         up_chance = (growth - down) / (up - down)
         up_chance = min(max(up_chance, 0.0), 1.0)
-    discount = math.exp(-rate * step)
-    rise, fall = discount * up_chance, discount * (1.0 - up_chance)
-    low = math.log(down)
-    width = math.log(up) - low
-    for j in range(steps + 1):
-        x[j] = base * math.exp(steps * low + j * width)
-        payoff = omega * (x[j] - strike)
-        v[j] = payoff if payoff > 0.0 else 0.0
-    back = 1.0 / down
-    second_up = second_mid = second_down = first_up = first_down = 0.0
-    for i in range(steps - 1, -1, -1):
-        if american:
-            hurdle = strike - pv[i]
-            for j in range(i + 1):
-                node = x[j] * back
-                held = rise * v[j + 1] + fall * v[j]
-                exercised = omega * (node - hurdle)
-                x[j] = node
-                v[j] = held if held > exercised else exercised
-        else:
-            for j in range(i + 1):
-                v[j] = rise * v[j + 1] + fall * v[j]
-        if i == 2:
-            second_down, second_mid, second_up = v[0], v[1], v[2]
-        elif i == 1:
-            first_down, first_up = v[0], v[1]
-    nodes = (first_down, first_up, second_down, second_mid, second_up)
-    _read_nodes(v[0], nodes, base, up, down, step, out)
+    price, nodes = roll_back(base, strike, step, rate, omega, steps, up, down, up_chance, american, v, x, pv)
+    _read_nodes(price, nodes, base, up, down, step, out)
     out[4] = -np.inf
     out[5] = 0.0
-    if american and method == LEISEN_REIMER and v[0] > omega * (spot - strike) and 0.05 < up_chance < 0.95:
+    if american and method == LEISEN_REIMER and price > omega * (spot - strike) and 0.05 < up_chance < 0.95:
         _control(base, strike, years, rate, carry, omega, sigma, steps, up, down, up_chance, pv, out)
 
 
