@@ -251,13 +251,12 @@ def main() -> None:
     sys.exit(status or DONE)
 
 
-def _usage_errors() -> type[Exception]:
-    """The exception for wrong usage: typer carries its own click since 0.26 and used the package of that name before."""
+def _usage_errors() -> Any:
+    """The exception for wrong usage: typer carries its own click, older ones used the package of that name."""
     import importlib.util
 
     module = "typer._click.exceptions" if importlib.util.find_spec("typer._click") else "click.exceptions"
-    found: type[Exception] = importlib.import_module(module).UsageError
-    return found
+    return importlib.import_module(module).UsageError
 
 
 def _complain(sentence: str, status: int, debug: bool) -> int:

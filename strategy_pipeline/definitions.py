@@ -14,7 +14,7 @@ from strategy_pipeline.defs.resources import default_resources
 
 
 def build_defs(**overrides: Any) -> dg.Definitions:
-    """All definitions; `overrides` replaces resources by name (``lake=Lake(folder)``), for tests and the command line."""
+    """All definitions; `overrides` replaces resources by name (``lake=Lake(folder)``), for tests and the CLI."""
     unknown = sorted(set(overrides) - set(default_resources()))
     if unknown:
         raise ValueError(f"there are no resources named {unknown}")

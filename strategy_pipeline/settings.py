@@ -1,9 +1,10 @@
 """Typed settings: every environment variable of the project, its default, and the places that follow from it.
 
-`.env` is read, the environment wins over it. Nothing is read at import, nothing outside `defs/` and `cli.py` imports this
-module, and a secret never appears in a message or a repr.
+`.env` is read, the environment wins over it. Nothing is read at import, only `defs/` and the commands import this module,
+and a secret never appears in a message or a repr.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     from strategy_pipeline.market.symbols import Instrument
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
-SECRETS = ("massive_aws_access_key", "massive_aws_secret_key", "massive_api_key", "database_url", "dagster_postgres_url")
+SECRETS = (
+    "massive_aws_access_key",
+    "massive_aws_secret_key",
+    "massive_api_key",
+    "database_url",
+    "dagster_postgres_url",
+)
 EXPECTED = {
     "strategy_home": "a folder, such as ./.strategy",
     "lake_url": "a folder or s3://bucket/prefix",
@@ -40,7 +47,7 @@ EXPECTED = {
 
 
 class Settings(BaseSettings):
-    """All settings with their defaults; field names are the environment variables in lower case (interfaces.md section 3)."""
+    """All settings with their defaults; field names are the environment variables in lower case."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -85,7 +92,9 @@ class Settings(BaseSettings):
     @field_validator("database_url", "dagster_postgres_url")
     @classmethod
     def _postgres_address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgresql+", "postgres://")):
+        if value is not None and not value.get_secret_value().startswith(
+            ("postgresql://", "postgresql+", "postgres://")
+        ):
             raise ValueError("no PostgreSQL address")
         return value
 
@@ -118,7 +127,7 @@ class Settings(BaseSettings):
 
     @property
     def flat_files_location(self) -> str:
-        """Where the vendor's files are read: FLAT_FILES_URL, else the vendor's bucket with keys, else the demo's market."""
+        """Where the vendor's files are read: FLAT_FILES_URL, else with keys the bucket, else the demo's market."""
         if self.flat_files_url:
             return self.flat_files_url
         return f"s3://{self.massive_s3_bucket}" if self.has_vendor_keys else str(self.vendor_folder)
@@ -192,7 +201,7 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
     if (settings.massive_aws_access_key is None) != (settings.massive_aws_secret_key is None):
         missing = "SECRET" if settings.massive_aws_secret_key is None else "ACCESS"
         raise SettingsError(
-            f"MASSIVE_AWS_{missing}_KEY is not set although its twin is: set both keys of the vendor's bucket, or neither."
+            f"MASSIVE_AWS_{missing}_KEY is not set although its twin is: set both keys of the bucket, or neither."
         )
     return settings
 
@@ -215,6 +224,16 @@ def _sentence(error: ValidationError) -> str:
         kind = "text" if isinstance(value, str | SecretStr) else type(value).__name__
         parts.append(f"{name.upper()} is {shown} ({kind}): expected {EXPECTED[name]}")
     return "; ".join(parts) + "."
+
+
+def set_dagster_home(home: str) -> None:
+    """Tells Dagster in this process where its instance lies; dagster.yaml refers to it."""
+    os.environ["DAGSTER_HOME"] = home
+
+
+def environment_with(**variables: str) -> dict[str, str]:
+    """The environment of this process with some variables set, for a process to start."""
+    return {**os.environ, **variables}
 
 
 def load_watchlist(path: Path) -> Watchlist:

@@ -33,10 +33,10 @@ class DetectorTables:
 
 
 def tradable_bars(bars: pl.DataFrame, actions: pl.DataFrame, first: date) -> pl.DataFrame:
-    """Regular-hours bars from session `first` on with bad prints replaced, prices raw, and `series_id` per holdable series.
+    """Regular-hours bars from session `first` on, bad prints replaced, prices raw, `series_id` per holdable series.
 
-    `bars`: rows of ``historical_bars`` of any timeframes, those before `first` only to judge later ones by; `actions`: rows
-    of ``corporate_actions``. A price that is not at fault keeps its exact value.
+    `bars`: rows of ``historical_bars`` of any timeframes, those before `first` only to judge later ones by; `actions`:
+    rows of ``corporate_actions``. A price that is not at fault keeps its exact value.
     """
     regular = bars.filter(pl.col("segment").cast(pl.String) == "rth").sort("timeframe", "symbol", "bar_start")
     parts = [
@@ -65,8 +65,8 @@ def require_symbols(features: pl.DataFrame, wanted: Sequence[str], timeframe: st
     if missing or features.is_empty():
         names = ", ".join(missing) or "any symbol"
         raise MissingDataError(
-            f"There are no {timeframe} bars of {names} from {start} to {end}: leave it out, choose another timeframe or "
-            "dates, or point FLAT_FILES_URL at files that hold it."
+            f"There are no {timeframe} bars of {names} from {start} to {end}: leave it out, choose another timeframe "
+            "or dates, or point FLAT_FILES_URL at files that hold it."
         )
 
 
@@ -79,8 +79,8 @@ def run_detectors(
 ) -> dict[str, DetectorTables]:
     """Backtests the catalogue's detectors `names` over the sessions that have features, split by detector.
 
-    `features` and `bars` hold the sessions and symbols to test; `bars` come from ``tradable_bars``. Detectors that cannot
-    be tested have empty frames and a coverage row that says why.
+    `features` and `bars` hold the sessions and symbols to test; `bars` come from ``tradable_bars``. Detectors that
+    cannot be tested have empty frames and a coverage row that says why.
     """
     sessions = features["session"].unique().sort().to_list()
     result = run_backtest(features, bars, catalogue.select(names), actions, config, sessions)

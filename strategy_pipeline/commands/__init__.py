@@ -1,1 +1,1 @@
-"""What each command does, one module a command; how it is called and what an error looks like is ``cli.py``'s business."""
+"""What each command does, one module a command; how it is called and what an error looks like is cli.py's."""

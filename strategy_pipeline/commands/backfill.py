@@ -2,10 +2,10 @@
 
 from datetime import date
 
-from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
-from strategy_pipeline.defs.launch import materialize, open_instance, session_range
-from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.definitions import build_defs
+from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
+from strategy_pipeline.defs.launch import materialize, open_instance, session_range, written
+from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.errors import SettingsError
 from strategy_pipeline.ingestion.layout import dataset_named
 from strategy_pipeline.settings import Settings
@@ -55,13 +55,3 @@ def parse(
         )
         count = len(written(instance, result.run_id, "historical_bars"))
     return f"historical_bars: {count} sessions from {keys[0]} to {keys[1]} are in {settings.lake_location}."
-
-
-def written(instance: object, run_id: str, asset: str) -> list[str]:
-    """The partitions of an asset that a run materialised."""
-    import dagster as dg
-
-    assert isinstance(instance, dg.DagsterInstance)
-    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
-    events = (record.asset_materialization for record in records)
-    return [one.partition for one in events if one and one.asset_key.path[-1] == asset and one.partition]

@@ -1,18 +1,16 @@
-"""The ``backtest`` command: materialises what the window needs, tests the detectors, and hands back the leaderboard."""
+"""The ``backtest`` command: materialises what the window needs, tests the detectors, returns the leaderboard."""
 
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-import dagster as dg
-
 from strategy_pipeline.analytics.lookback import FEATURE_TIMEFRAMES, lookback_start
 from strategy_pipeline.commands.leaderboard import BacktestOutcome
+from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
-from strategy_pipeline.defs.launch import materialize, open_instance, session_range
+from strategy_pipeline.defs.launch import Definitions, Instance, materialize, open_instance, session_range
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.resources import flat_file_store
-from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.errors import MissingDataError, SettingsError
 from strategy_pipeline.ingestion.layout import DATASETS
@@ -48,8 +46,8 @@ def run(
 
 def prepare(
     settings: Settings,
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
+    definitions: Definitions,
+    instance: Instance,
     symbols: Sequence[str],
     window: tuple[str, str],
     timeframe: str,
@@ -60,13 +58,11 @@ def prepare(
     last = date.fromisoformat(window[1])
     store = flat_file_store(settings)
     # A data set without a single file in the range would only fill the event log.
-    since = {
-        asset: day for asset, day in since.items() if store.list(DATASETS[FLAT_FILE_DATASETS[asset]], day, last)
-    }
+    since = {asset: day for asset, day in since.items() if store.list(DATASETS[FLAT_FILE_DATASETS[asset]], day, last)}
     if not since:
         raise MissingDataError(
-            f"{store.location} has no aggregate files from {first} to {last}: choose other dates, or point FLAT_FILES_URL "
-            "at files of these."
+            f"{store.location} has no aggregate files from {first} to {last}: choose other dates, or point "
+            "FLAT_FILES_URL at files of these."
         )
     config: dict[str, dict[str, object]] = {asset: {"since": day.isoformat()} for asset, day in since.items()}
     config["historical_bars"] = {"symbols": list(symbols)}
@@ -95,8 +91,8 @@ def _first_needed(dataset: str, timeframe: str, first: date) -> date:
 
 
 def test(
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
+    definitions: Definitions,
+    instance: Instance,
     names: Sequence[str],
     symbols: Sequence[str],
     window: tuple[str, str],

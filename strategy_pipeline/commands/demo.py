@@ -1,17 +1,15 @@
-"""The ``demo`` command: writes the synthetic market, materialises the whole graph for it, and hands back the leaderboard."""
+"""The ``demo`` command: writes the synthetic market, materialises the whole graph, returns the leaderboard."""
 
 from datetime import date
 
-import dagster as dg
-
 from strategy_pipeline.commands.backtest import test
 from strategy_pipeline.commands.leaderboard import BacktestOutcome
+from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
 from strategy_pipeline.defs.automation.sensors import UPSTREAM_OF_FEATURES, last_session_in_reach
-from strategy_pipeline.defs.launch import materialize, open_instance
+from strategy_pipeline.defs.launch import Definitions, Instance, materialize, open_instance
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.resources import default_resources
-from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.errors import SettingsError
 from strategy_pipeline.lake import files
 from strategy_pipeline.lake.store import Lake
@@ -32,7 +30,7 @@ def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, 
     """
     if settings.flat_files_url and settings.flat_files_location != str(settings.vendor_folder):
         raise SettingsError(
-            f"FLAT_FILES_URL is {settings.flat_files_url!r} (text): the demo writes a market of its own, so leave it unset."
+            f"FLAT_FILES_URL is {settings.flat_files_url!r} (text): the demo writes its own market, so leave it unset."
         )
     market = SyntheticMarket(seed, sessions, symbols)
     market.write(settings.vendor_folder)
@@ -60,7 +58,7 @@ def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, 
 
 
 def _materialise_graph(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, days: tuple[date, ...], window: tuple[str, str]
+    definitions: Definitions, instance: Instance, days: tuple[date, ...], window: tuple[str, str]
 ) -> None:
     """Files, corporate actions, bars and features; features from the first session with minutes on."""
     materialize(
@@ -74,9 +72,7 @@ def _materialise_graph(
     )
 
 
-def _publish_again(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, settings: Settings, market: SyntheticMarket
-) -> None:
+def _publish_again(definitions: Definitions, instance: Instance, settings: Settings, market: SyntheticMarket) -> None:
     """Publishes the corrected version of one file and re-runs what was built on the first, once."""
     revised = market.plan.revised.session
     path = settings.vendor_folder / market.revised_key

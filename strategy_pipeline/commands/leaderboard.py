@@ -1,4 +1,4 @@
-"""The leaderboard as a table for a terminal: every detector of the run, those that could not be tested with the reason."""
+"""The leaderboard as a table for a terminal: every detector of the run, untestable ones with the reason."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

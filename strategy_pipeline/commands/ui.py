@@ -1,12 +1,11 @@
 """The ``ui`` command: Dagster's web page and daemon on this machine's data, bound to localhost."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from strategy_pipeline.defs.launch import prepare_home
-from strategy_pipeline.settings import PROJECT_ROOT, Settings
+from strategy_pipeline.settings import PROJECT_ROOT, Settings, environment_with
 
 HOST = "127.0.0.1"
 
@@ -19,12 +18,11 @@ def command(port: int) -> list[str]:
 
 def environment(settings: Settings) -> dict[str, str]:
     """The environment of the servers: the same places whatever folder they are started in, and no telemetry."""
-    return {
-        **os.environ,
-        "DAGSTER_HOME": prepare_home(settings),
-        "STRATEGY_HOME": str(settings.strategy_home),
-        "DAGSTER_DISABLE_TELEMETRY": "1",
-    }
+    return environment_with(
+        DAGSTER_HOME=prepare_home(settings),
+        STRATEGY_HOME=str(settings.strategy_home),
+        DAGSTER_DISABLE_TELEMETRY="1",
+    )
 
 
 def serve(settings: Settings, port: int) -> int:

@@ -3,16 +3,19 @@
 The instance keeps its folder below STRATEGY_HOME; what it stores with is said by the repository's dagster.yaml.
 """
 
-import os
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any
+from typing import Any, TypeAlias
 
 import dagster as dg
 
 from strategy_pipeline.errors import MissingDataError
 from strategy_pipeline.lake import files
-from strategy_pipeline.settings import PROJECT_ROOT, Settings
+from strategy_pipeline.settings import PROJECT_ROOT, Settings, set_dagster_home
+
+# For callers that hand these on without knowing Dagster.
+Definitions: TypeAlias = dg.Definitions
+Instance: TypeAlias = dg.DagsterInstance
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 INSTANCE_FILE = "dagster.yaml"
@@ -34,12 +37,12 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     """The project's Dagster instance."""
     home = prepare_home(settings)
     # dagster.yaml says its storage lies there.
-    os.environ["DAGSTER_HOME"] = home
+    set_dagster_home(home)
     return dg.DagsterInstance.from_config(home)
 
 
 def session_range(start: date, end: date) -> tuple[str, str]:
-    """Partition keys of the first and last session from `start` to `end` that is over; raises MissingDataError without any."""
+    """Keys of the first and last finished session from `start` to `end`; raises MissingDataError without any."""
     from strategy_pipeline.defs.partitions import SESSIONS
     from strategy_pipeline.market import calendar
 
@@ -75,3 +78,10 @@ def materialize(
         },
         tags={RANGE_START: keys[0], RANGE_END: keys[1], "trigger": trigger},
     )
+
+
+def written(instance: dg.DagsterInstance, run_id: str, asset: str) -> list[str]:
+    """The partitions of an asset that a run materialised."""
+    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+    events = (record.asset_materialization for record in records)
+    return [one.partition for one in events if one and one.asset_key.path[-1] == asset and one.partition]

@@ -2,7 +2,7 @@
 
 Dagster's own event for a ranged run claims every partition of the range, and `add_asset_metadata` costs milliseconds a
 call and grows with the square of the range. So the events are made here, with the engine's own data-version tags, and
-handed over in one batch. Leans on internals of the pinned Dagster; test_partition_events.py holds it to what it promises.
+handed over in one batch. Leans on internals of the pinned Dagster; test_partition_events.py holds it to its promise.
 """
 
 from collections.abc import Mapping

@@ -24,11 +24,7 @@ SESSIONS = dg.TimeWindowPartitionsDefinition(
     end_offset=0,
     exclusions=[
         WEEKENDS,
-        *(
-            datetime.combine(day, time())
-            for day in calendar.full_holidays()
-            if day > calendar.first_session()
-        ),
+        *(datetime.combine(day, time()) for day in calendar.full_holidays() if day > calendar.first_session()),
     ],
 )
 
@@ -36,12 +32,12 @@ DETECTORS = dg.StaticPartitionsDefinition(catalogue.ALL_NAMES)
 
 
 def sessions_before(count: int) -> dg.TimeWindowPartitionMapping:
-    """Each session depends on itself and the `count` sessions before it; sessions before the first one are not missed."""
+    """Each session depends on itself and the `count` sessions before it; none before the first is missed."""
     return dg.TimeWindowPartitionMapping(start_offset=-count, allow_nonexistent_upstream_partitions=True)
 
 
 class PartitionChoice(dg.Config):
-    """Narrows a ranged run: `only` names partitions of the range to work on (empty: all), `since` is the first of them."""
+    """Narrows a ranged run: `only` names partitions to work on (empty: all), `since` is the first of them."""
 
     only: list[str] = []
     since: str = ""

@@ -12,7 +12,7 @@ _NOTHING = "nothing to show"
 
 
 def coverage_strip(described: Mapping[str, Mapping[str, Any]]) -> dg.MetadataValue:
-    """One cell a session, red at no coverage and green at all of it, grey without intraday bars; a year is two lines."""
+    """One cell a session, red at no coverage and green at all of it, grey without intraday bars; two lines a year."""
     if not described:
         return dg.MetadataValue.md(_NOTHING)
     cells = []
@@ -21,9 +21,8 @@ def coverage_strip(described: Mapping[str, Mapping[str, Any]]) -> dg.MetadataVal
         hue = "#bbb" if share is None else f"hsl({1.2 * float(share):.0f} 60% 45%)"
         says = f"{key}: no intraday bars" if share is None else f"{key}: {float(share):.1f} %"
         x, y = at % _WIDE * _CELL, at // _WIDE * _HEIGHT
-        cells.append(
-            f'<rect x="{x}" y="{y}" width="{_CELL - 1}" height="{_HEIGHT - 2}" fill="{hue}"><title>{says}</title></rect>'
-        )
+        box = f'x="{x}" y="{y}" width="{_CELL - 1}" height="{_HEIGHT - 2}"'
+        cells.append(f'<rect {box} fill="{hue}"><title>{says}</title></rect>')
     width, height = min(len(cells), _WIDE) * _CELL, (len(cells) - 1) // _WIDE * _HEIGHT + _HEIGHT
     svg = f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}">{"".join(cells)}</svg>'
     return dg.MetadataValue.md(markdown_image(svg, f"coverage of {len(cells)} sessions"))

@@ -1,6 +1,6 @@
-"""What holds for every asset of a group (owners, kinds) and for every job (retries). Set here once, not asset by asset."""
+"""What holds for every asset of a group (owners, kinds) and for every job (retries). Set here once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
@@ -27,17 +27,14 @@ POLICIES = {
 RETRY_TAGS = {"dagster/max_retries": "2", "dagster/retry_strategy": "FROM_FAILURE"}
 
 
-def with_group_policies(groups: dict[str, Iterable[dg.AssetsDefinition]]) -> list[dg.AssetsDefinition]:
-    """The assets of each group with the group's name, owners and kinds; raises KeyError for a group without a policy."""
-    placed = []
-    for group, assets in groups.items():
-        policy = POLICIES[group]
-        for asset in assets:
-            placed.append(
-                asset.map_asset_specs(
-                    lambda spec, group=group, policy=policy: spec.replace_attributes(
-                        group_name=group, owners=[policy.owner], kinds={*spec.kinds, *policy.kinds}
-                    )
-                )
-            )
-    return placed
+def with_group_policies(groups: Mapping[str, Iterable[dg.AssetsDefinition]]) -> list[dg.AssetsDefinition]:
+    """The assets of each group with the group's name, owners and kinds; raises KeyError without a policy."""
+    return [_placed(asset, group, POLICIES[group]) for group, assets in groups.items() for asset in assets]
+
+
+def _placed(asset: dg.AssetsDefinition, group: str, policy: GroupPolicy) -> dg.AssetsDefinition:
+    def placed(spec: dg.AssetSpec) -> dg.AssetSpec:
+        kinds = {*spec.kinds, *policy.kinds}
+        return spec.replace_attributes(group_name=group, owners=[policy.owner], kinds=kinds)
+
+    return asset.map_asset_specs(placed)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import SecretStr
 
 from strategy_pipeline.defs.progress import NoProgress
 from strategy_pipeline.errors import SettingsError
@@ -51,6 +52,19 @@ def s3_client(settings: Settings) -> Any:
     ).get_client()
 
 
+def database_answers(url: SecretStr) -> bool:
+    """Whether a PostgreSQL server accepts a connection within five seconds."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        engine = create_engine(url.get_secret_value(), connect_args={"connect_timeout": 5})
+        with engine.connect():
+            return True
+    except (SQLAlchemyError, ImportError):
+        return False
+
+
 def _resource(description: str, build: Callable[[], Any]) -> dg.ResourceDefinition:
     return dg.ResourceDefinition(resource_fn=lambda _: build(), description=description)
 
@@ -61,7 +75,7 @@ def default_resources(read_settings: Callable[[], Settings] = load_settings) -> 
         "settings": _resource("Settings from the environment and .env", read_settings),
         "watchlist": _resource("The watched instruments", lambda: load_watchlist(read_settings().watchlist)),
         "lake": _resource("Tables of the project, on a folder or S3", lambda: Lake(read_settings().lake_location)),
-        "flat_files": _resource("The vendor's files, in a bucket or a mirror", lambda: flat_file_store(read_settings())),
+        "flat_files": _resource("The vendor's files, a bucket or mirror", lambda: flat_file_store(read_settings())),
         "raw_files": _resource("Our copy of the vendor's files", lambda: RawMirror(read_settings().raw_folder)),
         "clock": _resource("What time it is", Clock),
         "progress": _resource("Where long work reports how far it is", NoProgress),

@@ -340,7 +340,7 @@ class QuickEventLogStorage(SqliteEventLogStorage):
         """One planned row for a check of a ranged run, as it has one evaluation.
 
         The stock storage writes a row for each partition of the run, each with a copy of the event that names every
-        holiday: a gigabyte for twenty years, and rows that stay planned for ever because evaluations carry no partition.
+        holiday: a gigabyte for twenty years, and rows that stay planned for ever, as evaluations carry no partition.
         """
         assert event.dagster_event is not None
         planned = event.dagster_event.asset_check_planned_data

@@ -1,4 +1,4 @@
-"""How a lake table and its sources look in the UI: column schema with types and meanings, and a list of source objects."""
+"""How a lake table and its sources look in the UI: columns with types and meanings, and a list of source objects."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -31,6 +31,4 @@ def describe_table(table: Table) -> dict[str, Any]:
 
 def lineage_of(files: Iterable[tuple[Dataset, RawFile]]) -> dg.MetadataValue:
     """Key, ETag and checksum of every source object."""
-    return dg.MetadataValue.json(
-        [{"key": raw.key, "etag": raw.etag, "sha256": raw.sha256} for _, raw in files]
-    )
+    return dg.MetadataValue.json([{"key": raw.key, "etag": raw.etag, "sha256": raw.sha256} for _, raw in files])

@@ -1,6 +1,6 @@
 """The raw files of a stretch of sessions read as one piece: which files they are, their bars, and what was refused.
 
-Knows where files lie (the raw mirror) and what to call their pedigree; what a file means is parse.py's and bars.py's work.
+Knows where files lie (the raw mirror) and what to call their pedigree; what a file means is parse.py's and bars.py's.
 """
 
 import json
@@ -124,9 +124,9 @@ def build_bars(
 def summaries(bars: pl.DataFrame) -> dict[date, dict[str, float | int | None]]:
     """Per session: rows, symbol_count, coverage_pct, null_pct, suspect_pct (0-100).
 
-    `coverage_pct` is the share of the regular session's minutes (of its hours where a symbol has no minutes) that have a
-    bar, mean over symbols, null without intraday bars; `null_pct` the share of empty cells among volume, vwap and trades;
-    `suspect_pct` the share of rows with a quality flag. `bars`: rows of ``historical_bars``, any sessions.
+    `coverage_pct` is the share of the regular session's minutes (of its hours where a symbol has no minutes) that have
+    a bar, mean over symbols, null without intraday bars; `null_pct` the share of empty cells among volume, vwap and
+    trades; `suspect_pct` the share of rows with a quality flag. `bars`: rows of ``historical_bars``, any sessions.
     """
     minutes = {day: count for day, count in session_frame().select("session", "minutes").iter_rows()}
     timeframe, is_regular = pl.col("timeframe").cast(pl.String), pl.col("segment").cast(pl.String) == "rth"

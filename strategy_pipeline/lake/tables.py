@@ -509,7 +509,7 @@ BACKTEST_EQUITY = Table(
     BacktestEquitySchema,
     ("detector",),
     ("detector", "session"),
-    "The equity curve of every detector's book over the sessions of the run.",
+    "The equity curve of every detector's book over the run.",
 )
 
 
@@ -519,7 +519,7 @@ class BacktestCoverageSchema(dy.Schema):
     run_id = text("Hash of configuration, data and code version", primary_key=True)
     detector = text("Detector", primary_key=True)
     eligible_symbol_sessions = dy.Int64(nullable=False, min=0, metadata={"doc": "Symbol-sessions of its classes"})
-    covered_symbol_sessions = dy.Int64(nullable=False, min=0, metadata={"doc": "Those with its scarcest required input"})
+    covered_symbol_sessions = dy.Int64(nullable=False, min=0, metadata={"doc": "Those with its scarcest input"})
     missing_inputs = dy.List(
         dy.String(nullable=False), nullable=False, metadata={"doc": "Required inputs present on less than 60 %"}
     )

@@ -1,4 +1,4 @@
-"""The graph, one module per group in the order in which data passes through; each asset is a few lines over a function."""
+"""The graph, one module per group in the order in which data passes through; each asset is thin."""
 
 import dagster as dg
 

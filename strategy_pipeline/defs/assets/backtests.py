@@ -94,8 +94,8 @@ class Inputs:
     ],
     code_version=BACKTEST_VERSION,
     description=(
-        "Simulated trades of one detector: fills at the next open, stops, targets, gaps, costs. A detector that cannot be "
-        "tested has an empty partition that says why."
+        "Simulated trades of one detector: fills at the next open, stops, targets, gaps, costs. A detector that cannot "
+        "be tested has an empty partition that says why."
     ),
     metadata=describe_table(BACKTEST_TRADES),
 )

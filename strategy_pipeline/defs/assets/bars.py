@@ -44,8 +44,8 @@ class BarsConfig(PartitionChoice):
     deps=[dg.AssetDep(name) for name in FLAT_FILE_DATASETS],
     code_version=CODE_VERSION,
     description=(
-        "Unadjusted bars of every watched symbol at 1m 5m 15m 1h 4h 1d, built from the minute, hour and day files of the "
-        "session. What a file holds and cannot be used stands in the table quarantine, with its line and the reason."
+        "Unadjusted bars of every watched symbol at 1m 5m 15m 1h 4h 1d, built from the minute, hour and day files "
+        "of the session. What a file holds and cannot be used stands in the table quarantine, with line and reason."
     ),
     metadata=describe_table(HISTORICAL_BARS),
 )

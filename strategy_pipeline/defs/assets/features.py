@@ -46,8 +46,8 @@ class FeaturesConfig(PartitionChoice):
     ],
     code_version=CODE_VERSION,
     description=(
-        "One row per symbol and regular-hours bar: prices on the session's own share basis, levels, VWAP, relative volume, "
-        "indicators with warm-up masks, trend state. A row depends on what was known at its bar's end and nothing else."
+        "One row per symbol and regular-hours bar: prices on the session's own share basis, levels, VWAP, relative "
+        "volume, indicators with warm-up masks, trend state. A row knows nothing past its bar end."
     ),
     metadata=describe_table(FEATURES),
 )

@@ -1,4 +1,4 @@
-"""Reference data as assets: the corporate actions of the watched symbols. Reading their files is ``ingestion``'s work."""
+"""Reference data as assets: the corporate actions of the watched symbols. Reading files is ``ingestion``'s work."""
 
 import dagster as dg
 
@@ -21,8 +21,8 @@ ACTION_KEYS = (
 @dg.asset(
     code_version=CODE_VERSION,
     description=(
-        "Splits and cash dividends from the CSV files beside the vendor's files. Bars stay raw; prices are adjusted when "
-        "they are read, from the session that looks back, with factors effective on the ex-date only."
+        "Splits and cash dividends from the CSV files beside the vendor's files. Bars stay raw; prices are adjusted "
+        "when they are read, from the session that looks back, with factors effective on the ex-date only."
     ),
 )
 def corporate_actions(

@@ -89,9 +89,6 @@ def publication(
     if not changed:
         return dg.SkipReason(f"Nothing new among the last {LOOK_BACK_SESSIONS} sessions up to {newest}.")
     with_features = set(context.instance.get_materialized_partitions(dg.AssetKey("features")))
-    requests = [
-        request_for(day, now[day], is_revision=day in seen, with_features=with_features) for day in changed
-    ]
+    requests = [request_for(day, now[day], is_revision=day in seen, with_features=with_features) for day in changed]
     cursor = {day: etag for day, etag in {**seen, **{day: now[day] for day in changed}}.items() if day in now}
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor, sort_keys=True))
-
