@@ -64,7 +64,7 @@ def with_forward(
     carry = pl.col("rate") - (value / pl.col("underlying_price")).log() / pl.col("years")
     return work.with_columns(
         value.alias("forward"),
-        pl.when((value > 0) & (pl.col("years") > 0)).then(carry).alias("carry"),
+        pl.when((value > 0) & _usable() & (pl.col("years") > 0)).then(carry).alias("carry"),
         pl.when(value.is_null() | (value <= 0))
         .then(pl.lit("missing_input"))
         .when(pl.col("_parity").is_null())
