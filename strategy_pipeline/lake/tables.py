@@ -258,7 +258,7 @@ class BacktestTradesSchema(dy.Schema):
     mfe_r = number("Best excursion before costs, R", nullable=False, min=0)
     mae_r = number("Worst excursion before costs, R", nullable=False, max=0)
     gap_exit = dy.Bool(nullable=False, metadata={"doc": "Filled at an open beyond the stop or the target"})
-    ambiguous = dy.Bool(nullable=False, metadata={"doc": "Stop and target inside one bar of the finest resolution used"})
+    ambiguous = dy.Bool(nullable=False, metadata={"doc": "Stop and target inside one bar of the finest resolution"})
     path_policy = one_of(PATH_POLICIES, "Which of the two is taken to come first")
     r_best = number("Net R had the ambiguous bar gone well", nullable=False)
     r_worst = number("Net R had the ambiguous bar gone badly", nullable=False)
