@@ -47,7 +47,7 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
 @app.command()
 def demo(
     sessions: Annotated[int, typer.Option(min=20, help="Sessions of the synthetic market.")] = 90,
-    symbols: Annotated[int, typer.Option(min=4, help="Symbols of the synthetic market.")] = 10,
+    symbols: Annotated[int, typer.Option(min=6, help="Symbols of the synthetic market.")] = 10,
     seed: Annotated[int, typer.Option(help="Another seed is another market.")] = 7,
 ) -> None:
     """Write the synthetic market, materialise the whole graph for it, and print the leaderboard."""

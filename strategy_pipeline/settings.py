@@ -1,6 +1,6 @@
 """Typed settings: every environment variable of the project, its default, and the places that follow from it.
 
-`.env` is read, the environment wins over it. Nothing is read at import, only `defs/` and the commands import this module,
+`.env` is read, the environment wins over it. Nothing is read at import, only `defs/` and the commands import this,
 and a secret never appears in a message or a repr.
 """
 

@@ -1,0 +1,101 @@
+"""A snapshot of the graph: a change of it shows in the diff of this file."""
+
+import dagster as dg
+import pytest
+
+from strategy_pipeline.definitions import build_defs, defs
+from strategy_pipeline.defs.policies import POLICIES
+
+ASSETS = {
+    "stock_minute_file": "flat_files",
+    "index_minute_file": "flat_files",
+    "stock_hour_file": "flat_files",
+    "index_hour_file": "flat_files",
+    "stock_day_file": "flat_files",
+    "index_day_file": "flat_files",
+    "corporate_actions": "reference",
+    "historical_bars": "bars",
+    "features": "features",
+    "backtest_trades": "backtests",
+    "backtest_report": "backtests",
+}
+PARENTS = {
+    "historical_bars": {name for name, group in ASSETS.items() if group == "flat_files"},
+    "features": {"historical_bars", "corporate_actions"},
+    "backtest_trades": {"features", "historical_bars", "corporate_actions"},
+    "backtest_report": {"backtest_trades"},
+}
+BLOCKING = {
+    "historical_bars:contract_holds",
+    "historical_bars:no_duplicate_keys",
+    "historical_bars:ohlc_ordered",
+    "historical_bars:coverage_within_bounds",
+    "features:contract_holds",
+    "features:no_duplicate_keys",
+    "corporate_actions:contract_holds",
+    "backtest_trades:contract_holds",
+    "backtest_trades:every_detection_has_a_fate",
+}
+WARNING = {
+    "historical_bars:quarantined_share",
+    "historical_bars:suspicious_share",
+    "historical_bars:coverage_is_high",
+}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return defs.resolve_asset_graph()
+
+
+def test_the_graph_has_these_assets_in_these_groups(graph):
+    found = {key.to_user_string(): graph.get(key).group_name for key in graph.materializable_asset_keys}
+    assert found == ASSETS
+
+
+def test_the_lineage_is_this(graph):
+    parents = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.materializable_asset_keys
+    }
+    assert {name: found for name, found in parents.items() if found} == PARENTS
+
+
+def test_these_checks_block_and_these_only_warn(graph):
+    specs = [graph.get_check_spec(key) for key in graph.asset_check_keys]
+    assert {f"{spec.asset_key.to_user_string()}:{spec.name}" for spec in specs if spec.blocking} == BLOCKING
+    assert {f"{spec.asset_key.to_user_string()}:{spec.name}" for spec in specs if not spec.blocking} == WARNING
+
+
+def test_every_asset_says_what_it_is_who_owns_it_and_which_code_made_it(graph):
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        assert node.description, key
+        assert node.code_version, key
+        assert node.owners == [POLICIES[node.group_name].owner], key
+        assert node.kinds >= POLICIES[node.group_name].kinds, key
+
+
+@pytest.mark.parametrize("name", ["historical_bars", "features", "backtest_trades"])
+def test_a_table_shows_its_columns_with_their_meaning(graph, name):
+    schema = graph.get(dg.AssetKey(name)).metadata["dagster/column_schema"]
+    assert len(schema.columns) > 10
+    assert all(column.description for column in schema.columns)
+
+
+def test_ranged_backfills_are_one_run(graph):
+    for key in graph.materializable_asset_keys:
+        if graph.get(key).is_partitioned:
+            assert graph.get(key).backfill_policy == dg.BackfillPolicy.single_run(), key
+
+
+def test_there_are_these_jobs_schedules_and_sensors():
+    repository = defs.get_repository_def()
+    assert {job.name for job in repository.get_all_jobs()} == {"backfill_bars", "run_backtests", "__ASSET_JOB"}
+    assert [one.name for one in repository.schedule_defs] == ["daily_bars"]
+    assert "publication" in {one.name for one in repository.sensor_defs}
+
+
+def test_a_resource_that_does_not_exist_cannot_be_replaced():
+    with pytest.raises(ValueError, match="no resources named \\['lakes'\\]"):
+        build_defs(lakes=None)
