@@ -215,48 +215,98 @@ def _tree(
 
 
 @compiled
-def _american(
-    spot, strike, years, rate, carry, omega, sigma, when, amount, first, last, shift, steps, v, x, pv, coarse, out
+def _refined(
+    spot,
+    strike,
+    years,
+    rate,
+    carry,
+    omega,
+    sigma,
+    when,
+    amount,
+    first,
+    last,
+    shift,
+    steps,
+    method,
+    american,
+    v,
+    x,
+    pv,
+    coarse,
+    out,
 ):
-    """Fill `out` from a Leisen-Reimer tree whose price is freed of most of what it loses by exercising only at
-    its steps.
+    """Fill `out` like `_tree`; an American Leisen-Reimer price is freed of most of what exercise at steps only costs.
 
     That loss falls like 1 / steps (Leisen and Reimer, section 4), so a tree of a third of the steps, at a ninth of the
     cost, tells its size. An option that is exercised now is worth its intrinsic value, and has no such loss.
     """
-    _tree(
-        spot, strike, years, rate, carry, omega, sigma, when, amount, first, last, shift, steps, LEISEN_REIMER, True,
-        v, x, pv, out,
-    )  # fmt: skip
     fewer = steps // 3
-    if fewer >= 5 and np.isfinite(out[4]):
+    sizes = (steps, fewer)
+    for turn in range(2):
+        if turn == 1:
+            coarse[:] = out
+        # One place for both sizes: the compiler copies the whole tree to every place that asks for one.
         _tree(
-            spot, strike, years, rate, carry, omega, sigma, when, amount, first, last, shift, fewer, LEISEN_REIMER,
-            True, v, x, pv, coarse,
-        )  # fmt: skip
-        out[0] += (out[0] - coarse[0]) * fewer / (steps - fewer)
-        out[0] = max(out[0], out[4], omega * (spot - strike))
+            spot,
+            strike,
+            years,
+            rate,
+            carry,
+            omega,
+            sigma,
+            when,
+            amount,
+            first,
+            last,
+            shift,
+            sizes[turn],
+            method,
+            american,
+            v,
+            x,
+            pv,
+            out,
+        )
+        if turn == 0 and (not american or method != LEISEN_REIMER or fewer < 5 or not np.isfinite(out[4])):
+            return
+    less_exact = out[0]
+    out[:] = coarse
+    out[0] += (out[0] - less_exact) * fewer / (steps - fewer)
+    out[0] = max(out[0], out[4], omega * (spot - strike))
 
 
 @compiled
 def prices(
     spot, strike, years, rate, carry, omega, sigma, offsets, when, amount, steps, method, american, out, start, stop
 ):
-    """Fill `out` with the prices of the options from `start` to `stop`; only Leisen-Reimer's American ones are
-    refined."""
+    """Fill `out` with the prices of the options from `start` to `stop`."""
     v, x, pv = np.empty(steps + 1), np.empty(steps + 1), np.empty(steps + 1)
     result, coarse = np.empty(6), np.empty(6)
     for i in range(start, stop):
-        if american and method == LEISEN_REIMER:
-            _american(
-                spot[i], strike[i], years[i], rate[i], carry[i], omega[i], sigma[i], when, amount, offsets[i],
-                offsets[i + 1], 0.0, steps, v, x, pv, coarse, result,
-            )  # fmt: skip
-        else:
-            _tree(
-                spot[i], strike[i], years[i], rate[i], carry[i], omega[i], sigma[i], when, amount, offsets[i],
-                offsets[i + 1], 0.0, steps, method, american, v, x, pv, result,
-            )  # fmt: skip
+        _refined(
+            spot[i],
+            strike[i],
+            years[i],
+            rate[i],
+            carry[i],
+            omega[i],
+            sigma[i],
+            when,
+            amount,
+            offsets[i],
+            offsets[i + 1],
+            0.0,
+            steps,
+            method,
+            american,
+            v,
+            x,
+            pv,
+            coarse,
+            result,
+        )
         out[i] = result[0]
 
 
@@ -267,55 +317,51 @@ def prices_and_greeks(spot, strike, years, rate, carry, omega, sigma, offsets, w
     Delta, gamma and theta come from the nodes; vega, rho, vanna, charm and vomma from symmetric bumps.
     """
     v, x, pv = np.empty(steps + 1), np.empty(steps + 1), np.empty(steps + 1)
-    middle, above, below, coarse = np.empty(6), np.empty(6), np.empty(6), np.empty(6)
+    coarse, found = np.empty(6), np.empty((7, 6))
+    middle, more_sigma, less_sigma, more_rate, less_rate, less_time, more_time = found
     for i in range(start, stop):
-        s, k, t, r, q, w, vol = spot[i], strike[i], years[i], rate[i], carry[i], omega[i], sigma[i]
-        first, last = offsets[i], offsets[i + 1]
-        _american(s, k, t, r, q, w, vol, when, amount, first, last, 0.0, steps, v, x, pv, coarse, middle)
+        bump = _SIGMA_BUMP * sigma[i]
+        shift = min(_DAY, 0.02 * years[i])
+        for turn in range(7):
+            d_sigma = bump if turn == 1 else (-bump if turn == 2 else 0.0)
+            d_rate = _RATE_BUMP if turn == 3 else (-_RATE_BUMP if turn == 4 else 0.0)
+            d_time = -shift if turn == 5 else (shift if turn == 6 else 0.0)
+            _refined(
+                spot[i],
+                strike[i],
+                years[i] + d_time,
+                rate[i] + d_rate,
+                carry[i],
+                omega[i],
+                sigma[i] + d_sigma,
+                when,
+                amount,
+                offsets[i],
+                offsets[i + 1],
+                -d_time,
+                steps,
+                LEISEN_REIMER,
+                True,
+                v,
+                x,
+                pv,
+                coarse,
+                found[turn],
+            )
         out[GREEKS, i] = middle[0]
         out[DELTA, i] = middle[1]
         out[GAMMA, i] = middle[2]
         out[THETA, i] = middle[3] * _DAY
-        bump = _SIGMA_BUMP * vol
-        _american(s, k, t, r, q, w, vol + bump, when, amount, first, last, 0.0, steps, v, x, pv, coarse, above)
-        _american(s, k, t, r, q, w, vol - bump, when, amount, first, last, 0.0, steps, v, x, pv, coarse, below)
         # Only the premium for early exercise needs the bump where the rest has a closed form.
-        if np.isfinite(middle[4]) and np.isfinite(above[4]) and np.isfinite(below[4]):
-            premium = (above[0] - above[4]) - (below[0] - below[4])
+        if np.isfinite(middle[4]) and np.isfinite(more_sigma[4]) and np.isfinite(less_sigma[4]):
+            premium = (more_sigma[0] - more_sigma[4]) - (less_sigma[0] - less_sigma[4])
             out[VEGA, i] = (middle[5] + premium / (2.0 * bump)) * 0.01
         else:
-            out[VEGA, i] = (above[0] - below[0]) / (2.0 * bump) * 0.01
-        out[VANNA, i] = (above[1] - below[1]) / (2.0 * bump) * 0.01
-        out[VOMMA, i] = (above[0] - 2.0 * middle[0] + below[0]) / (bump * bump)
-        _american(s, k, t, r + _RATE_BUMP, q, w, vol, when, amount, first, last, 0.0, steps, v, x, pv, coarse, above)
-        _american(s, k, t, r - _RATE_BUMP, q, w, vol, when, amount, first, last, 0.0, steps, v, x, pv, coarse, below)
-        out[RHO, i] = (above[0] - below[0]) / (2.0 * _RATE_BUMP) * 0.01
-        shift = min(_DAY, 0.02 * t)
-        _tree(
-            s, k, t - shift, r, q, w, vol, when, amount, first, last, shift, steps, LEISEN_REIMER, True, v, x, pv, above
-        )
-        _tree(
-            s,
-            k,
-            t + shift,
-            r,
-            q,
-            w,
-            vol,
-            when,
-            amount,
-            first,
-            last,
-            -shift,
-            steps,
-            LEISEN_REIMER,
-            True,
-            v,
-            x,
-            pv,
-            below,
-        )
-        out[CHARM, i] = (above[1] - below[1]) / (2.0 * shift) * _DAY
+            out[VEGA, i] = (more_sigma[0] - less_sigma[0]) / (2.0 * bump) * 0.01
+        out[VANNA, i] = (more_sigma[1] - less_sigma[1]) / (2.0 * bump) * 0.01
+        out[VOMMA, i] = (more_sigma[0] - 2.0 * middle[0] + less_sigma[0]) / (bump * bump)
+        out[RHO, i] = (more_rate[0] - less_rate[0]) / (2.0 * _RATE_BUMP) * 0.01
+        out[CHARM, i] = (less_time[1] - more_time[1]) / (2.0 * shift) * _DAY
 
 
 @compiled
@@ -343,7 +389,28 @@ def implied_volatilities(
         vega = max(s * math.sqrt(t) * bell * 0.4 * math.exp(-q * t), 1e-4 * s * math.sqrt(t))
         previous_sigma, previous_left = 0.0, 0.0
         for turn in range(100):
-            _american(s, k, t, r, q, w, sigma, when, amount, first, last, 0.0, steps, v, x, pv, coarse, result)
+            _refined(
+                s,
+                k,
+                t,
+                r,
+                q,
+                w,
+                sigma,
+                when,
+                amount,
+                first,
+                last,
+                0.0,
+                steps,
+                LEISEN_REIMER,
+                True,
+                v,
+                x,
+                pv,
+                coarse,
+                result,
+            )
             left = result[0] - price[i]
             if left > 0.0:
                 high = sigma

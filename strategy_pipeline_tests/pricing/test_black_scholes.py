@@ -18,6 +18,8 @@ rates = st.floats(-0.02, 0.10)
 carries = st.floats(0.0, 0.06)
 sides = st.booleans()
 
+laws = settings(deadline=None, derandomize=True)
+
 
 # Hull, Options, Futures and Other Derivatives: chapters on Black-Scholes-Merton, Greeks and stock indices; the standard
 # case of every textbook. Digits beyond the book's come from QuantLib 1.44.
@@ -181,6 +183,7 @@ def test_no_rows_give_no_rows():
     assert len(price_and_greeks(*(np.empty(0) for _ in range(6)), np.empty(0, dtype=bool)).price) == 0
 
 
+@laws
 @given(spots, ratios, times, rates, carries, volatilities)
 def test_put_call_parity_holds_to_1e10_of_the_spot(spot, ratio, years, rate, carry, volatility):
     strike = spot * ratio
@@ -189,12 +192,14 @@ def test_put_call_parity_holds_to_1e10_of_the_spot(spot, ratio, years, rate, car
     assert abs(call - put - forward_value) < 1e-10 * max(spot, strike)
 
 
+@laws
 @given(spots, ratios, times, rates, carries, volatilities, sides)
 def test_price_rises_with_volatility(spot, ratio, years, rate, carry, volatility, is_call):
     low, high = price(spot, spot * ratio, years, rate, carry, np.array([volatility, volatility * 1.05]), is_call)
     assert high >= low - 1e-12 * spot
 
 
+@laws
 @given(spots, ratios, times, rates, carries, volatilities)
 def test_a_call_falls_with_its_strike_and_is_convex_in_it(spot, ratio, years, rate, carry, volatility):
     strikes = spot * ratio * np.array([0.95, 1.0, 1.05])
@@ -203,6 +208,7 @@ def test_a_call_falls_with_its_strike_and_is_convex_in_it(spot, ratio, years, ra
     assert low - 2 * middle + high >= -1e-11 * spot
 
 
+@laws
 @given(spots, ratios, times, rates, carries, volatilities, sides)
 def test_gamma_is_never_negative_and_delta_stays_in_its_range(spot, ratio, years, rate, carry, volatility, is_call):
     greeks = price_and_greeks(spot, spot * ratio, years, rate, carry, volatility, is_call)
@@ -212,7 +218,7 @@ def test_gamma_is_never_negative_and_delta_stays_in_its_range(spot, ratio, years
     assert (0.0 <= greeks.delta[0] <= bound) if is_call else (-bound <= greeks.delta[0] <= 0.0)
 
 
-@settings(max_examples=60)
+@laws
 @given(
     st.floats(50.0, 500.0),
     st.floats(0.85, 1.15),
@@ -247,6 +253,7 @@ def test_greeks_are_the_central_differences_of_price_and_delta(spot, ratio, year
     assert greeks.vomma[0] == pytest.approx(100 * slope(5, 1e-3, "vega_1pct"), rel=1e-6, abs=1e-6 * scale["vega"])
 
 
+@laws
 @given(spots, ratios, times, rates, carries, volatilities, st.floats(0.01, 100.0), sides)
 def test_price_scales_with_spot_and_strike_together(spot, ratio, years, rate, carry, volatility, factor, is_call):
     one = price_and_greeks(spot, spot * ratio, years, rate, carry, volatility, is_call)

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategy_pipeline.pricing.black_scholes import GREEK_COLUMNS, price, price_and_greeks
 from strategy_pipeline.pricing.implied_volatility import IV_STATUSES, STATUSES_WITH_IV, implied_volatilities
 from strategy_pipeline_tests.pricing.reference import calls, numbers, reference_options
+
+laws = settings(deadline=None, derandomize=True)
 
 
 def solve_one(*arguments, **options):
@@ -161,6 +163,7 @@ def test_every_identified_volatility_is_recovered_and_no_other_is_invented(volat
         assert abs(iv - volatility) < 1e-9 + 1e-13 * (value[0] + strike) / vega
 
 
+@laws
 @given(
     st.floats(1.0, 5000.0),
     st.floats(-2.5, 2.5),
@@ -188,6 +191,7 @@ def test_volatility_of_the_price_of_a_volatility_is_that_volatility(
 anything = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.floats(-10.0, 200.0))
 
 
+@laws
 @given(anything, anything, anything, anything, st.floats(-1.0, 1.0), st.floats(-1.0, 1.0), st.booleans(), anything)
 def test_any_numbers_at_all_give_one_status_and_a_volatility_only_with_it(
     value, spot, strike, years, rate, carry, is_call, tick
