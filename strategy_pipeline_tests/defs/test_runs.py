@@ -1,4 +1,4 @@
-"""Runs over a small market: what they leave, that a second one leaves the same, and that a killed one can be repeated."""
+"""Runs over a small market: what they leave, that a second one leaves the same, that a killed one can be repeated."""
 
 import os
 import signal
@@ -116,7 +116,7 @@ def test_a_session_without_a_file_is_left_out_and_the_others_are_done(tmp_path):
 
 def test_a_range_without_any_file_fails_with_one_sentence(tmp_path):
     market = small_market(tmp_path)
-    with open_instance(market.settings) as instance, pytest.raises(MissingDataError, match="materialise the flat files"):
+    with open_instance(market.settings) as instance, pytest.raises(MissingDataError, match="the flat files"):
         market.run(instance, ["historical_bars"], keys=("2020-01-02", "2020-01-10"))
 
 

@@ -1,0 +1,155 @@
+"""The command line as a user meets it: real processes, exit status, sentences, files."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SETTINGS = (
+    "LAKE_URL", "FLAT_FILES_URL", "MASSIVE_AWS_ACCESS_KEY", "MASSIVE_AWS_SECRET_KEY", "WATCHLIST", "DATABASE_URL",
+    "DAGSTER_POSTGRES_URL", "LOG_LEVEL", "DAGSTER_HOME",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs the command line with its home in the test's folder and returns the finished process."""
+
+    def call(*words, **variables):
+        environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+        environment |= {"STRATEGY_HOME": str(tmp_path / "home"), "PYTHONPATH": str(REPOSITORY), **variables}
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "strategy_pipeline.cli", *words],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+
+    return call
+
+
+def test_help_lists_the_commands_and_does_not_load_the_pipeline(run):
+    began = time.monotonic()
+    process = run("--help")
+    # 0.5 s is the promise; a loaded test machine gets three times as long.
+    assert time.monotonic() - began < 1.5
+    assert process.returncode == 0
+    for command in ("demo", "backfill", "backtest", "doctor", "ui"):
+        assert command in process.stdout
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys; sys.argv = ['strategy-pipeline', '--help']\n"
+        "from strategy_pipeline.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'polars', 'dagster', 'numpy', 'pydantic', 'dataframely'} & set(sys.modules)))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert process.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "sentence"),
+    [
+        (["backtesty"], {}, "No such command 'backtesty'"),
+        (["backtest", "--days", "3", "--start", "2020-01-01"], {}, "exclude each other"),
+        (["backtest", "--start", "2020-13-01"], {}, "'2020-13-01' is not a date: write YYYY-MM-DD"),
+        (["backtest", "--start", "2020-02-03", "--end", "2020-01-03"], {}, "lies after --end"),
+        (["backtest", "--timeframe", "7m"], {}, "--timeframe is '7m': use one of"),
+        (["backtest", "--detector", "moon"], {}, "There is no detector named 'moon': choose from"),
+        (["backtest"], {"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'LOUD' (text): expected one of"),
+        (["backfill", "parse", "--dataset", "x", "--start", "2020-01-02", "--end", "2020-01-03"], {}, "no data set"),
+        (["demo"], {"FLAT_FILES_URL": "."}, "the demo writes its own market"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_one_sentence(run, words, variables, sentence):
+    process = run(*words, **variables)
+    assert process.returncode == 2, process.stderr
+    assert sentence in process.stderr
+    assert process.stderr.count("\n") == 1
+    assert "Traceback" not in process.stderr
+
+
+def test_work_that_fails_ends_with_1_and_one_sentence_and_debug_shows_where(run, tmp_path):
+    words = ["backtest", "--start", "2020-01-02", "--end", "2020-01-10"]
+    absent = {"FLAT_FILES_URL": str(tmp_path / "absent")}
+    process = run(*words, **absent)
+    assert process.returncode == 1
+    assert "absent is not there: point FLAT_FILES_URL" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert "Traceback" in run("--debug", *words, **absent).stderr
+
+
+def test_a_backtest_on_real_hours_leaves_a_report_that_jq_can_sort(run, shared_data, tmp_path):
+    words = ["backtest", "--timeframe", "1h", "--symbols", "SPY,AAPL", "--start", "2013-10-01", "--end", "2013-12-31"]
+    process = run(*words, "--output", "out", FLAT_FILES_URL=str(shared_data))
+    assert process.returncode == 0, process.stderr
+    for name in ("breakout_bullish", "eod_pin_setup", "not testable: no option data"):
+        assert name in process.stdout
+    (report,) = (tmp_path / "out").glob("backtest-results-*.json")
+    rows = json.loads(report.read_text())
+    assert len(rows) == 17
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ".csv", ".html", ".parquet"}
+    if shutil.which("jq"):
+        best = subprocess.run(["jq", "sort_by(-.profitFactor) | .[:5]", report], capture_output=True, check=True)
+        assert len(json.loads(best.stdout)) == 5
+
+
+def test_a_symbol_no_file_holds_is_named(run, shared_data):
+    words = ["backtest", "--timeframe", "1h", "--symbols", "SPY,NOPE", "--start", "2013-10-01", "--end", "2013-10-31"]
+    process = run(*words, FLAT_FILES_URL=str(shared_data))
+    assert process.returncode == 1
+    assert "There are no 1h bars of NOPE from 2013-10-01 to 2013-10-31" in process.stderr
+
+
+def test_download_and_parse_say_what_is_there_and_a_second_download_changes_nothing(run, shared_data):
+    words = ["--dataset", "us_stocks_sip/minute_aggs_v1", "--start", "2013-10-04", "--end", "2013-10-10"]
+    first = run("backfill", "download", *words, FLAT_FILES_URL=str(shared_data))
+    assert "files of 5 sessions from 2013-10-04 to 2013-10-10" in first.stdout, first.stderr
+    parsed = run("backfill", "parse", *words, "--symbols", "SPY,IBM", FLAT_FILES_URL=str(shared_data))
+    assert "historical_bars: 5 sessions" in parsed.stdout, parsed.stderr
+    assert run("backfill", "download", *words, FLAT_FILES_URL=str(shared_data)).returncode == 0
+
+
+def test_the_demo_finds_the_planted_edge_and_nothing_else(run):
+    process = run("demo")
+    assert process.returncode == 0, process.stderr
+    lows = {
+        line.split("│")[1].strip(): line.split("[")[1].split(",")[0]
+        for line in process.stdout.splitlines()
+        if re.match(r"│ \w+ .*\[", line)
+    }
+    assert [name for name, low in lows.items() if low.startswith("+")] == ["mean_reversion_long"]
+    assert len(lows) >= 6
+    assert "reports/backtest-results-" in process.stdout
+
+
+def test_doctor_is_content_with_an_empty_machine_and_not_with_a_missing_mirror(run, tmp_path):
+    well = run("doctor")
+    assert well.returncode == 0, well.stdout
+    assert [line.split()[0] for line in well.stdout.splitlines()].count("BROKEN") == 0
+    ill = run("doctor", FLAT_FILES_URL=str(tmp_path / "absent"))
+    assert ill.returncode == 1
+    assert "correct FLAT_FILES_URL" in ill.stdout
+
+
+def test_doctor_never_prints_a_secret(run):
+    process = run(
+        "doctor",
+        DATABASE_URL="postgresql://user:hunter2@127.0.0.1:1/db",
+        MASSIVE_API_KEY="hunter2",
+        FLAT_FILES_URL="s3://bucket",
+        MASSIVE_AWS_ACCESS_KEY="hunter2",
+        MASSIVE_AWS_SECRET_KEY="hunter2",
+        MASSIVE_S3_ENDPOINT="http://127.0.0.1:1",
+    )
+    assert process.returncode == 1
+    assert "hunter2" not in process.stdout + process.stderr
