@@ -19,7 +19,8 @@ import numpy as np
 import polars as pl
 
 from strategy_pipeline.backtest import charts
-from strategy_pipeline.backtest.charts import DASH, interval_text, signed
+from strategy_pipeline.backtest.charts import interval_text
+from strategy_pipeline.backtest.drawing import DASH, signed
 from strategy_pipeline.backtest.statistics import (
     MAXIMUM_MEDIAN_COST_R,
     MINIMUM_TRADES_OF_A_GROUP,

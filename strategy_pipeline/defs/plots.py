@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from strategy_pipeline.backtest.charts import markdown_image
+from strategy_pipeline.backtest.drawing import markdown_image
 
 _CELL, _WIDE, _HEIGHT = 7, 126, 14
 _NOTHING = "nothing to show"

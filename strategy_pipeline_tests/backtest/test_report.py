@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strategy_pipeline.backtest import charts, report
+from strategy_pipeline.backtest import charts, drawing, report
 from strategy_pipeline.backtest import statistics as stats
 from strategy_pipeline.backtest.statistics import Coverage, DetectorSummary, Drawdown, Estimate, Settings
 from strategy_pipeline.errors import StorageError
@@ -284,8 +284,8 @@ def test_every_drawing_in_the_page_is_well_formed(study: Study) -> None:
     drawings = re.findall(r"<svg .*?</svg>", study.html(), flags=re.S)
     # Pooled and five detectors with four pictures each, the forest, and the small ones in tables.
     assert len(drawings) > 25
-    for drawing in drawings:
-        root = ET.fromstring(drawing)
+    for picture in drawings:
+        root = ET.fromstring(picture)
         assert root.find("title") is not None
         assert "nan" not in drawing.lower().replace("finance", "")
         assert "inf" not in drawing.lower().replace("information", "")
@@ -344,8 +344,8 @@ def test_a_hostile_name_is_text_and_nothing_else() -> None:
     assert "<script" not in page
     assert "<img" not in page
     assert "&lt;script&gt;alert(" in page
-    for drawing in re.findall(r"<svg .*?</svg>", page, flags=re.S):
-        ET.fromstring(drawing)
+    for picture in re.findall(r"<svg .*?</svg>", page, flags=re.S):
+        ET.fromstring(picture)
 
 
 def test_detectors_with_names_alike_have_sections_of_their_own() -> None:
@@ -411,13 +411,13 @@ def test_drawings_are_deterministic_and_greyed_below_twenty_trades() -> None:
     few = charts.equity_chart(days, pnl, 100_000.0, drawdown, trades=19)
     many = charts.equity_chart(days, pnl, 100_000.0, drawdown, trades=20)
     assert few == charts.equity_chart(days, pnl, 100_000.0, drawdown, trades=19)
-    assert charts.GREY in few
-    assert charts.STEEL not in few
-    assert charts.STEEL in many
+    assert drawing.GREY in few
+    assert drawing.STEEL not in few
+    assert drawing.STEEL in many
     histogram = charts.r_histogram(np.array([1.0] * 19), Estimate(1.0, 0.5, 1.5))
-    assert charts.GREY in histogram
-    assert charts.GAIN not in histogram
-    assert charts.STEEL not in histogram
+    assert drawing.GREY in histogram
+    assert drawing.GAIN not in histogram
+    assert drawing.STEEL not in histogram
 
 
 def test_drawings_survive_degenerate_input() -> None:
@@ -436,13 +436,13 @@ def test_drawings_survive_degenerate_input() -> None:
 def test_a_long_curve_keeps_its_extremes_in_few_points() -> None:
     y = np.zeros(20_000)
     y[777], y[15_123] = 5.0, -4.0
-    points = charts._thinned(np.arange(20_000.0), y)
-    assert len(points) <= charts.MAXIMUM_POINTS + 2
+    points = drawing.thinned(np.arange(20_000.0), y)
+    assert len(points) <= drawing.MAXIMUM_POINTS + 2
     assert {value for _, value in points} == {5.0, -4.0, 0.0}
 
 
 def test_a_picture_travels_inside_markdown() -> None:
-    text = charts.markdown_image(charts.forest_plot([]), "a [b]")
+    text = drawing.markdown_image(charts.forest_plot([]), "a [b]")
     assert text.startswith("![a (b)](data:image/svg+xml;base64,")
     root = ET.fromstring(base64.b64decode(text.removesuffix(")").partition("base64,")[2]))
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
@@ -455,12 +455,12 @@ def test_a_picture_travels_inside_markdown() -> None:
 def test_any_trades_can_be_drawn(values: list[float]) -> None:
     r = np.array(values)
     estimate = Estimate(float(r.mean()), float(r.min()), float(r.max()))
-    for drawing in (
+    for picture in (
         charts.r_histogram(r, estimate),
         charts.fill_fan(r - 1.0, r, r + 1.0, ambiguous=r.size),
         charts.interval_cell(estimate, 1.0, thin=False),
     ):
-        ET.fromstring(drawing)
+        ET.fromstring(picture)
 
 
 def test_importing_the_report_loads_no_heavy_library() -> None:

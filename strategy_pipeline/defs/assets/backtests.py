@@ -9,9 +9,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from strategy_pipeline.backtest.charts import equity_chart, forest_plot, markdown_image
+from strategy_pipeline.backtest.charts import equity_chart, forest_plot
 from strategy_pipeline.backtest.config import CODE_VERSION as BACKTEST_VERSION
 from strategy_pipeline.backtest.config import BacktestConfig
+from strategy_pipeline.backtest.drawing import markdown_image
 from strategy_pipeline.backtest.inputs import (
     FILTER_WARM_UP_SESSIONS,
     DetectorTables,
