@@ -78,9 +78,7 @@ class Table:
     @cached_property
     def column_docs(self) -> dict[str, str]:
         """What each column means, with its unit."""
-        return {
-            name: str((column.metadata or {}).get("doc", "")) for name, column in self.schema.columns().items()
-        }
+        return {name: str((column.metadata or {}).get("doc", "")) for name, column in self.schema.columns().items()}
 
     @cached_property
     def key(self) -> tuple[str, ...]:
@@ -119,9 +117,8 @@ class HistoricalBarsSchema(dy.Schema):
 
     @dy.rule()
     def prices_ordered(cls) -> pl.Expr:
-        return (
-            (pl.col("low") <= pl.min_horizontal("open", "close"))
-            & (pl.max_horizontal("open", "close") <= pl.col("high"))
+        return (pl.col("low") <= pl.min_horizontal("open", "close")) & (
+            pl.max_horizontal("open", "close") <= pl.col("high")
         )
 
     @dy.rule()
@@ -532,4 +529,197 @@ BACKTEST_COVERAGE = Table(
     ("detector",),
     ("detector",),
     "Input coverage of every detector of the catalogue in the run.",
+)
+
+
+# Words of the option tables (quant_methods.md sections 4, 5, 16.2), in the order of the specification.
+OPTION_TYPES = ("call", "put")
+EXERCISE_STYLES = ("american", "european")
+SETTLEMENTS = ("am", "pm")
+IV_STATUSES = (
+    "missing_input", "expired", "crossed", "zero_bid", "stale", "no_good_quote", "below_intrinsic", "above_upper",
+    "at_intrinsic", "low_vega", "no_convergence", "ok",
+)  # fmt: skip
+STATUSES_WITH_IV = ("low_vega", "ok")
+IV_SOURCES = ("quote_mid", "parity_otm", "trade", "vendor", "carried", "none")
+EXERCISE_MODELS = ("european", "european_approx", "lr_tree", "crr_tree")
+
+
+def whole(doc: str, *, nullable: bool = True) -> dy.Int64:
+    """A count that is never negative."""
+    return dy.Int64(nullable=nullable, min=0, metadata={"doc": doc})
+
+
+def day(doc: str, *, nullable: bool = False, primary_key: bool = False) -> dy.Date:
+    """An exchange date."""
+    return dy.Date(nullable=nullable, primary_key=primary_key, metadata={"doc": doc})
+
+
+def _new_york_time_of(session: str, hours: int, minutes: int) -> pl.Expr:
+    """The instant of a New York wall-clock time on the date in column `session`."""
+    local = pl.col(session).cast(pl.Datetime("us")) + pl.duration(hours=hours, minutes=minutes)
+    return local.dt.replace_time_zone("America/New_York").dt.convert_time_zone("UTC")
+
+
+class OptionContractsSchema(dy.Schema):
+    """Terms of every contract that can trade in a session, as the contract reference or the OCC ticker gives them."""
+
+    session = day("Exchange date (XNYS) for which the terms hold", primary_key=True)
+    contract_ticker = text("OCC ticker with the prefix O:", primary_key=True)
+    symbol = text("Canonical underlying; weekly roots are mapped, SPXW to SPX")
+    root = text("Root of the OCC ticker; an adjusted one ends in a digit")
+    expiration = day("Expiration in the ticker; before 2015 often a Saturday")
+    expires_at = instant("Moment of settlement: the open of the last session for am, its close for pm")
+    strike = number("Strike, $, exact to 0.001", nullable=False, min_exclusive=0)
+    option_type = one_of(OPTION_TYPES, "Call or put")
+    exercise_style = one_of(EXERCISE_STYLES, "When it can be exercised")
+    settlement = one_of(SETTLEMENTS, "Settled on the open or on the close")
+    multiplier = number("Shares or index units per contract (the deliverable)", nullable=False, min_exclusive=0)
+    source = one_of(SOURCES, "Where the row comes from")
+    quality = one_of(QUALITIES, "Provisional while the terms are those a ticker of this form has")
+    quality_flags = words("terms_from_ticker without a contract reference; where else the ticker was seen")
+    available_at = instant("First moment a participant could know that the contract exists")
+    ingested_at = instant("When the vendor's object that holds the row was published")
+    revision = count("0 for the first version of the row", nullable=False)
+    definition_version = text("Method that produced the row")
+
+    @dy.rule()
+    def not_expired_before_the_session(cls) -> pl.Expr:
+        return pl.col("expires_at") >= _new_york_time_of("session", 9, 30)
+
+
+OPTION_CONTRACTS = Table(
+    "option_contracts",
+    OptionContractsSchema,
+    ("session",),
+    ("session", "contract_ticker"),
+    "Terms of the option contracts on the watched underlyings, session by session.",
+)
+
+
+class OpenInterestSchema(dy.Schema):
+    """Open interest as published in the morning of a session: it describes the session before, never its own."""
+
+    session = day("Exchange date (XNYS) on whose morning the number was published", primary_key=True)
+    contract_ticker = text("OCC ticker with the prefix O:", primary_key=True)
+    symbol = text("Canonical underlying")
+    open_interest = whole("Contracts open after the clearing of oi_session", nullable=False)
+    oi_session = day("Session that the number describes")
+    source = one_of(SOURCES, "Where the row comes from")
+    quality = one_of(QUALITIES, "Provisional until the vendor's file is there")
+    quality_flags = words("What is odd about the row")
+    available_at = instant("Publication: 06:30 New York of the session, or the row's own time when later")
+    ingested_at = instant("When the vendor's object that holds the row was published")
+    revision = count("0 for the first version of the row", nullable=False)
+    definition_version = text("Method that produced the row")
+
+    @dy.rule()
+    def describes_an_earlier_session(cls) -> pl.Expr:
+        return pl.col("oi_session") < pl.col("session")
+
+    @dy.rule()
+    def known_in_the_morning_at_the_earliest(cls) -> pl.Expr:
+        return pl.col("available_at") >= _new_york_time_of("session", 6, 30)
+
+
+OPEN_INTEREST = Table(
+    "open_interest",
+    OpenInterestSchema,
+    ("session",),
+    ("session", "contract_ticker"),
+    "Open interest that is known at about 06:30 New York of a session and describes the session before.",
+)
+
+
+class HistoricalGreeksSchema(dy.Schema):
+    """quant_methods.md section 16.2 with the columns common to all history tables.
+
+    `underlying_price` is null where nothing about the underlying was known at the snapshot; such a row has the
+    status missing_input (or expired) and neither volatility nor Greeks.
+    """
+
+    contract_ticker = text("OCC ticker with the prefix O:", primary_key=True)
+    snapshot_at = instant("Instant of the session's 15-minute grid, the same for all symbols", primary_key=True)
+    symbol = text("Canonical underlying; weekly roots are mapped, SPXW to SPX")
+    session = day("Exchange date (XNYS)")
+    expiration = day("Expiration in the OCC ticker")
+    strike = number("Strike, $, exact to 0.001", nullable=False, min_exclusive=0)
+    option_type = one_of(OPTION_TYPES, "Call or put")
+    exercise_style = one_of(EXERCISE_STYLES, "When it can be exercised")
+    settlement = one_of(SETTLEMENTS, "Settled on the open or on the close")
+    multiplier = number("Shares or index units per contract (the deliverable)", nullable=False, min_exclusive=0)
+    dte = dy.Int32(nullable=False, min=0, metadata={"doc": "Calendar days to the last session of the contract"})
+    minutes_to_expiry = number("Calendar minutes to settlement", nullable=False, min=0)
+    underlying_price = number("Underlying as of the snapshot, $; null when unknown", min_exclusive=0)
+    forward = number("Forward of the expiry, $", min_exclusive=0)
+    rate = number("Rate to the expiry, continuous decimal per year")
+    carry = number("Implied carry, continuous decimal per year")
+    bid = number("Bid, $/share", min=0)
+    ask = number("Ask, $/share", min=0)
+    mid = number("Mid of a quote with 0 < bid <= ask, $/share", min_exclusive=0)
+    last = number("Last print of the session, $/share", min_exclusive=0)
+    quote_age_s = number("Snapshot less quote time, s", min=0)
+    volume = whole("Day volume up to the snapshot, contracts")
+    open_interest = whole("As published for oi_session, contracts")
+    oi_session = day("Session that the open interest describes", nullable=True)
+    iv = number("Implied volatility, decimal per root year", min_exclusive=0)
+    iv_bid = number("Implied volatility of the bid, decimal per root year")
+    iv_ask = number("Implied volatility of the ask, decimal per root year")
+    iv_err = number("Half the spread over vega, decimal", min=0)
+    iv_status = one_of(IV_STATUSES, "Why there is a volatility or none (quant_methods.md section 4)")
+    iv_source = one_of(IV_SOURCES, "Price or twin that the volatility comes from")
+    exercise_model = one_of(EXERCISE_MODELS, "Model of the Greeks (quant_methods.md section 5)", nullable=True)
+    delta = number("$ per $1 of underlying")
+    gamma = number("Delta per $1 of underlying")
+    vega_1pct = number("$ per volatility point")
+    theta_day = number("$ per calendar day")
+    rho_1pct = number("$ per 1 % of rate")
+    vanna_1pct = number("Delta per volatility point")
+    charm_day = number("Delta per calendar day forward")
+    vendor_iv = number("The vendor's volatility, decimal, for comparison only")
+    vendor_delta = number("The vendor's delta, for comparison only")
+    iv_rank_pct = number("Rank of the symbol's volatility in the prior session, 0-100", min=0, max=100)
+    iv_percentile_pct = number("Percentile of it in the prior session, 0-100", min=0, max=100)
+    source = one_of(SOURCES, "Files or the vendor's live snapshot")
+    quality = one_of(QUALITIES, "Provisional until it stands on final inputs")
+    quality_flags = words("What is odd about the row, such as forward_from_spot or terms_from_ticker")
+    available_at = instant("First moment everything in the row could be known")
+    ingested_at = instant("Newest publication among the vendor's objects the row was made from")
+    revision = count("0 for the first version of the row", nullable=False)
+    definition_version = text("Method that produced the row")
+
+    @dy.rule()
+    def mid_only_of_a_sound_quote(cls) -> pl.Expr:
+        sound = (pl.col("bid") > 0) & (pl.col("bid") <= pl.col("ask"))
+        return pl.col("mid").is_null() | sound.fill_null(False)
+
+    @dy.rule()
+    def volatility_exactly_when_the_status_says_so(cls) -> pl.Expr:
+        return pl.col("iv").is_not_null() == pl.col("iv_status").is_in(list(STATUSES_WITH_IV))
+
+    @dy.rule()
+    def greeks_only_with_a_volatility(cls) -> pl.Expr:
+        return pl.col("gamma").is_null() | pl.col("iv").is_not_null()
+
+    @dy.rule()
+    def underlying_missing_only_with_a_status(cls) -> pl.Expr:
+        return pl.col("underlying_price").is_not_null() | pl.col("iv_status").is_in(["missing_input", "expired"])
+
+    @dy.rule()
+    def open_interest_of_an_earlier_session(cls) -> pl.Expr:
+        return (pl.col("oi_session") < pl.col("session")) & pl.col("open_interest").is_not_null() | (
+            pl.col("oi_session").is_null() & pl.col("open_interest").is_null()
+        )
+
+    @dy.rule()
+    def known_after_the_snapshot(cls) -> pl.Expr:
+        return pl.col("available_at") >= pl.col("snapshot_at")
+
+
+HISTORICAL_GREEKS = Table(
+    "historical_greeks",
+    HistoricalGreeksSchema,
+    ("session",),
+    ("snapshot_at", "contract_ticker"),
+    "Every watched option contract on the 15-minute grid: quote, volatility with its status, Greeks, open interest.",
 )

@@ -287,8 +287,8 @@ def test_every_drawing_in_the_page_is_well_formed(study: Study) -> None:
     for picture in drawings:
         root = ET.fromstring(picture)
         assert root.find("title") is not None
-        assert "nan" not in drawing.lower().replace("finance", "")
-        assert "inf" not in drawing.lower().replace("information", "")
+        assert "nan" not in picture.lower().replace("finance", "")
+        assert "inf" not in picture.lower().replace("information", "")
 
 
 def test_the_verdict_comes_first_and_says_what_was_not_measured(study: Study) -> None:
