@@ -48,4 +48,4 @@ def why_not_testable(row: Mapping[str, object]) -> str:
         return entry.reason
     if "has a session in the window" in str(row["because"]):
         return f"no {' or '.join(sorted(entry.asset_classes))} symbol with data"
-    return str(row["because"]).rstrip(".")
+    return str(row["because"]).split(" (")[0].rstrip(".")

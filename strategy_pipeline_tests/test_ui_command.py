@@ -1,0 +1,19 @@
+"""The ``ui`` command's words and environment; that the page answers is looked at by hand."""
+
+from strategy_pipeline.commands.ui import HOST, command, environment
+from strategy_pipeline.settings import load_settings
+
+
+def test_dagster_is_bound_to_this_machine_only():
+    words = command(3100)
+    assert words[1:] == ["dev", "--host", "127.0.0.1", "--port", "3100", "--use-active-venv"]
+    assert HOST == "127.0.0.1"
+
+
+def test_the_servers_see_the_instance_and_home_of_this_project_and_send_no_telemetry(tmp_path):
+    settings = load_settings({"STRATEGY_HOME": str(tmp_path)})
+    variables = environment(settings)
+    assert variables["DAGSTER_HOME"] == str(tmp_path / "dagster")
+    assert variables["STRATEGY_HOME"] == str(tmp_path)
+    assert variables["DAGSTER_DISABLE_TELEMETRY"] == "1"
+    assert "InstanceStorage" in (tmp_path / "dagster" / "dagster.yaml").read_text()
