@@ -5,7 +5,7 @@ another date is refused with its line and a reason. Which bars are built from th
 """
 
 import calendar
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from strategy_pipeline.errors import CalendarError, DamagedFileError, DataError
+from strategy_pipeline.ingestion.csv_rows import from_lines, is_blank
 from strategy_pipeline.ingestion.layout import Dataset, first_day_of_key
 from strategy_pipeline.ingestion.mirror import RawFile
 from strategy_pipeline.lake import files
@@ -75,7 +76,6 @@ _TIMEFRAME = {"minute": "1m", "hour": "1h", "day": "1d"}
 # Nanoseconds of 1973-03-03: anything nearer to the epoch is seconds, milliseconds or microseconds of our time.
 _FEWEST_NS = 10**17
 _CHICAGO = ZoneInfo("America/Chicago")
-_LINES_AT_ONCE = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class _Work:
             needed["transactions"] = pl.Int64()
         typed = files.read_csv_typed(self.raw.path, needed)
         if typed is None:
-            return self._check(_from_lines(files.csv_lines(self.raw.path), header, needed), have_lines=True)
+            return self._check(from_lines(files.csv_lines(self.raw.path), header, needed), have_lines=True)
         return self._check(typed, have_lines=False)
 
     def _check(self, frame: pl.DataFrame, *, have_lines: bool) -> ParsedFile:
@@ -219,13 +219,13 @@ class _Work:
             # A quoted line break joined lines: only the lines themselves can tell where each row stands.
             header = files.csv_header(self.raw.path)
             kinds = {name: kind for name, kind in frame.schema.items() if name in header}
-            return self._check(_from_lines(lines, header, kinds), have_lines=True)
+            return self._check(from_lines(lines, header, kinds), have_lines=True)
         numbered = frame.with_columns(
             line=lines,
             line_number=pl.int_range(2, frame.height + 2, dtype=pl.Int64),
             problem=pl.lit(None, dtype=pl.String),
         )
-        return self._check(numbered.filter(~_is_blank()), have_lines=True)
+        return self._check(numbered.filter(~is_blank()), have_lines=True)
 
     def _is_ours(self) -> pl.Expr:
         """Rows of wanted tickers; a row without a ticker may be anyone's and stays to be refused."""
@@ -465,65 +465,12 @@ def _ns(moment: datetime) -> int:
     return (moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
 
 
-def _is_blank() -> pl.Expr:
-    return pl.col("line").is_null() | (pl.col("line").str.strip_chars() == "")
-
-
 def _is_ordered(rows: pl.DataFrame) -> bool:
     """Whether every row comes strictly after the one before it, by ticker and time; such rows hold no duplicates."""
     ticker, start = pl.col("ticker"), pl.col("window_start")
     before = ticker.shift(1)
     after = (ticker > before) | ((ticker == before) & (start > start.shift(1)))
     return bool(rows.select(after.fill_null(True).all()).item())
-
-
-def _from_lines(lines: pl.Series, header: Sequence[str], kinds: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Typed columns from raw lines, each value on its own: what cannot be read is null and named in `problem`.
-
-    Adds line (the text), line_number (header = 1) and problem; empty lines are no rows.
-    """
-    pieces = []
-    for offset in range(0, max(lines.len(), 1), _LINES_AT_ONCE):
-        part = lines.slice(offset, _LINES_AT_ONCE)
-        first = offset + 2
-        numbered = pl.DataFrame({"line": part}).with_columns(
-            line_number=pl.int_range(first, first + part.len(), dtype=pl.Int64)
-        )
-        pieces.append(_typed_piece(numbered.filter(~_is_blank()), header, kinds))
-    return pl.concat(pieces)
-
-
-def _typed_piece(frame: pl.DataFrame, header: Sequence[str], kinds: dict[str, pl.DataType]) -> pl.DataFrame:
-    width = len(header)
-    split = frame.with_columns(fields=pl.col("line").str.split_exact(",", width))
-    texts = {
-        name: pl.col("fields")
-        .struct.field(f"field_{header.index(name)}")
-        .str.strip_chars(" \t\r")
-        .str.replace(r'^"(.*)"$', "$1")
-        for name in kinds
-    }
-    too_many = pl.col("fields").struct.field(f"field_{width}").is_not_null()
-    too_few = pl.col("fields").struct.field(f"field_{width - 1}").is_null() if width > 1 else pl.lit(False)
-    text = split.select(
-        "line",
-        "line_number",
-        *(expr.replace("", None).alias(name) for name, expr in texts.items()),
-        problem=pl.when(too_many | too_few).then(pl.lit("wrong_field_count")),
-    )
-    unreadable = [
-        pl.when(pl.col(name).is_not_null() & pl.col(name).cast(kind, strict=False).is_null()).then(
-            pl.format("{} is '{}'", pl.lit(name), pl.col(name).str.head(40))
-        )
-        for name, kind in kinds.items()
-        if kind != pl.String()
-    ]
-    # Half a pair of quotes: the value goes on in the next line, or began in the one before.
-    torn = pl.when(pl.col("ticker").str.contains('"', literal=True)).then(pl.format("ticker is '{}'", "ticker"))
-    typed = text.with_columns(problem=pl.coalesce("problem", torn, *unreadable))
-    return typed.select(
-        *(pl.col(name).cast(kind, strict=False) for name, kind in kinds.items()), "line", "line_number", "problem"
-    )
 
 
 def _with_reasons(rows: pl.DataFrame, reason: pl.Expr) -> pl.DataFrame:
