@@ -18,6 +18,8 @@ NEW_YORK = ZoneInfo("America/New_York")
 OPEN_TIME, CLOSE_TIME, HALF_DAY_CLOSE_TIME = time(9, 30), time(16), time(13)
 # Extended hours of US stocks as vendors print them: 04:00 to 20:00 New York, on half days too.
 EXTENDED_OPEN_TIME, EXTENDED_CLOSE_TIME = time(4), time(20)
+# Option chains are looked at this often; the grid counts from the open and ends with the close.
+SNAPSHOT_MINUTES = 15
 SESSION_TYPE_DTYPE = pl.Enum(["full", "half"])
 
 
@@ -132,6 +134,22 @@ def last_completed_session(now: datetime) -> date:
     if is_session(day) and session(day).close <= now:
         return day
     return previous_session(day)
+
+
+def snapshot_instants(day: date) -> list[datetime]:
+    """The 15-minute grid of a session in UTC, 09:45 New York to the close: 26 instants, 14 on a half day.
+
+    Raises CalendarError when `day` is no session.
+    """
+    hours = session(day)
+    return [hours.open + timedelta(minutes=n) for n in range(SNAPSHOT_MINUTES, hours.minutes + 1, SNAPSHOT_MINUTES)]
+
+
+def last_snapshot_instant(now: datetime) -> datetime:
+    """The newest instant of any session's 15-minute grid at or before `now` (timezone-aware)."""
+    day = now.astimezone(NEW_YORK).date()
+    today = [instant for instant in snapshot_instants(day) if instant <= now] if is_session(day) else []
+    return today[-1] if today else session(previous_session(day)).close
 
 
 def describe_span() -> str:

@@ -1,6 +1,7 @@
 """Sessions, half days and daylight saving against exchange_calendars and against the published table."""
 
 from datetime import UTC, date, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -89,3 +90,39 @@ def test_a_session_is_completed_at_its_close_and_not_before():
     assert calendar.last_completed_session(datetime(2024, 11, 29, 18, 0, tzinfo=UTC)) == date(2024, 11, 29)
     # 02:00 UTC on Saturday is Friday evening in New York.
     assert calendar.last_completed_session(datetime(2024, 11, 30, 2, 0, tzinfo=UTC)) == date(2024, 11, 29)
+
+
+def test_a_full_session_has_26_snapshots_from_a_quarter_of_an_hour_after_the_open_to_the_close():
+    instants = calendar.snapshot_instants(date(2024, 11, 1))
+    # 09:45 and 16:00 New York in daylight-saving time.
+    assert (len(instants), instants[0], instants[-1]) == (
+        26,
+        datetime(2024, 11, 1, 13, 45, tzinfo=UTC),
+        datetime(2024, 11, 1, 20, 0, tzinfo=UTC),
+    )
+    assert {(later - sooner).total_seconds() for sooner, later in pairwise(instants)} == {900.0}
+
+
+def test_a_half_day_has_14_snapshots_and_the_last_one_is_at_13_00():
+    instants = calendar.snapshot_instants(date(2015, 12, 24))
+    assert (len(instants), instants[-1]) == (14, datetime(2015, 12, 24, 18, 0, tzinfo=UTC))
+
+
+def test_a_holiday_has_no_snapshots():
+    with pytest.raises(CalendarError, match="exchange holiday"):
+        calendar.snapshot_instants(date(2015, 12, 25))
+
+
+@pytest.mark.parametrize(
+    ("now", "instant"),
+    [
+        (datetime(2024, 11, 1, 14, 59, 59, tzinfo=UTC), datetime(2024, 11, 1, 14, 45, tzinfo=UTC)),
+        (datetime(2024, 11, 1, 15, 0, tzinfo=UTC), datetime(2024, 11, 1, 15, 0, tzinfo=UTC)),
+        # Before the first instant of a session, after the close, on a Sunday.
+        (datetime(2024, 11, 1, 13, 44, tzinfo=UTC), datetime(2024, 10, 31, 20, 0, tzinfo=UTC)),
+        (datetime(2024, 11, 1, 22, 0, tzinfo=UTC), datetime(2024, 11, 1, 20, 0, tzinfo=UTC)),
+        (datetime(2024, 11, 3, 15, 0, tzinfo=UTC), datetime(2024, 11, 1, 20, 0, tzinfo=UTC)),
+    ],
+)
+def test_the_last_snapshot_instant_is_the_newest_that_has_come(now, instant):
+    assert calendar.last_snapshot_instant(now) == instant
