@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 export UV_LINK_MODE ?= copy
 
 .PHONY: demo test ui bench lint lock clean
@@ -18,7 +19,7 @@ test: $(READY)
 ui: $(READY)
 	@$(BIN)/strategy-pipeline ui
 
-bench: $(READY)
+bench: $(PEERS)
 	@$(BIN)/python -m benchmarks
 
 lint: $(READY)
@@ -37,11 +38,19 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Resolves pyproject.toml anew; the result names packages, versions and hashes, and no place they come from.
+# What the product is measured against; only the benchmarks import it.
+$(PEERS): $(READY) requirements-bench.lock
+	@echo "Installing the benchmarks' peers into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
+
+# Resolves pyproject.toml anew; the results name packages, versions and hashes, and no place they come from.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url
 lock: $(READY)
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --all-extras --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --extra test --extra lint --extra build --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --all-extras --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
 
 clean:
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis

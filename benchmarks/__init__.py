@@ -1,0 +1,1 @@
+"""Repeatable measurements against peers and limits; nothing here is imported by the product."""
