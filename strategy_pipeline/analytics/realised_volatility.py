@@ -13,14 +13,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from strategy_pipeline.errors import DataError
+from strategy_pipeline.lake.tables import INSTANT, RV_ESTIMATORS, RV_STATUSES
 from strategy_pipeline.market import calendar
 
-ESTIMATORS = (
-    "close_close", "parkinson", "garman_klass", "rogers_satchell", "garman_klass_yang_zhang", "yang_zhang",
-)  # fmt: skip
 # Those that see the move from one close to the next open; only they may be compared with implied volatility.
 ESTIMATORS_WITH_OVERNIGHT = ("close_close", "garman_klass_yang_zhang", "yang_zhang")
-RV_STATUSES = ("ok", "missing_input")
 SESSIONS_PER_YEAR = 252
 RV_SESSIONS = 21
 
@@ -40,8 +37,8 @@ def realised_variance(
     Prices are $ or points, each bar with the close before it, all on one share basis; at least two bars. Raises
     DataError for an unknown estimator. Source: quant_methods.md section 8.
     """
-    if estimator not in ESTIMATORS:
-        raise DataError(f"{estimator!r} is no estimator of volatility: use one of {', '.join(ESTIMATORS)}.")
+    if estimator not in RV_ESTIMATORS:
+        raise DataError(f"{estimator!r} is no estimator of volatility: use one of {', '.join(RV_ESTIMATORS)}.")
     up, down, inside = np.log(high / open), np.log(low / open), np.log(close / open)
     overnight, height = np.log(open / previous_close), np.log(high / low)
     garman_klass = 0.5 * height**2 - (2.0 * log(2.0) - 1.0) * inside**2
@@ -75,7 +72,7 @@ def realised_volatility(
     """
     if window < 2:
         raise DataError(f"A window of {window} sessions has no variance: take at least 2.")
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for (symbol,), own in bars.sort("symbol", "session").group_by("symbol", maintain_order=True):
         place = {day: at for at, day in enumerate(own["session"])}
         prices = {name: own[name].cast(pl.Float64).to_numpy() for name in ("open", "high", "low", "close")}
@@ -88,13 +85,8 @@ def realised_volatility(
                 rows.append((symbol, day, None, "missing_input", None))
                 continue
             part = slice(first + 1, at + 1)
-            variance = float(
-                realised_variance(
-                    *(prices[name][part] for name in ("open", "high", "low", "close")),
-                    prices["close"][first:at],
-                    estimator,
-                )
-            )
+            bar_open, high, low, close = (prices[name][part] for name in ("open", "high", "low", "close"))
+            variance = float(realised_variance(bar_open, high, low, close, prices["close"][first:at], estimator))
             rows.append((symbol, day, sqrt(SESSIONS_PER_YEAR * variance), "ok", known[first : at + 1].max()))
     return pl.DataFrame(
         rows,
@@ -103,7 +95,7 @@ def realised_volatility(
             "session": pl.Date,
             "rv": pl.Float64,
             "rv_status": pl.Enum(RV_STATUSES),
-            "rv_known_at": pl.Datetime("us", "UTC"),
+            "rv_known_at": INSTANT,
         },
         orient="row",
     )

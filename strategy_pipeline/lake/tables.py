@@ -723,3 +723,221 @@ HISTORICAL_GREEKS = Table(
     ("snapshot_at", "contract_ticker"),
     "Every watched option contract on the 15-minute grid: quote, volatility with its status, Greeks, open interest.",
 )
+
+
+# Words of the volatility and flow tables (quant_methods.md sections 6, 7, 8, 10), in the order of the specification.
+CM_STATUSES = ("ok", "single_expiry", "calendar_arb", "insufficient")
+RV_ESTIMATORS = (
+    "close_close", "parkinson", "garman_klass", "rogers_satchell", "garman_klass_yang_zhang", "yang_zhang",
+)  # fmt: skip
+RV_STATUSES = ("ok", "missing_input")
+IV_REGIMES = ("EXTREMELY_LOW", "LOW", "NORMAL", "ELEVATED", "HIGH", "EXTREMELY_HIGH")
+IV_TRENDS = ("EXPANDING", "CONTRACTING", "STABLE")
+HISTORY_STATUSES = ("ok", "short_history", "insufficient")
+SEQUENCE_SOURCES = ("vendor", "ordinal")
+EXCLUSION_CLASSES = ("none", "cancel", "late", "cross", "multi_leg", "extended")
+AGGRESSIVENESS = ("PASSIVE", "NORMAL", "AGGRESSIVE")
+SENTIMENTS = ("BULLISH", "BEARISH", "NEUTRAL", "UNKNOWN")
+TRADE_TYPES = ("CROSS", "MULTI_LEG", "AUCTION", "SWEEP", "BLOCK", "SPLIT", "LARGE", "REGULAR")
+
+
+class AtmIvDailySchema(dy.Schema):
+    """Volatility of a symbol at constant maturities at the close, from the last chain of the session; section 6.
+
+    A value is null exactly when its status is insufficient (missing_input for rv21).
+    """
+
+    symbol = text("Canonical underlying", primary_key=True)
+    session = day("Exchange date (XNYS)", primary_key=True)
+    snapshot_at = instant("Instant of the chain the values come from")
+    underlying_price = number("Underlying at that instant, $", min_exclusive=0)
+    cm30_atm_iv = number("At-the-money-forward volatility at 30 days, decimal per root year", min_exclusive=0)
+    cm30_iv_call = number("The same from calls alone, decimal per root year", min_exclusive=0)
+    cm30_iv_put = number("The same from puts alone, decimal per root year", min_exclusive=0)
+    cm30_status = one_of(CM_STATUSES, "Two expiries, one, two that fall in total variance, or none")
+    cm30_near_expiration = day("Expiry before 30 days that was used, or the single one", nullable=True)
+    cm30_next_expiration = day("Expiry from 30 days on that was used", nullable=True)
+    cm90_atm_iv = number("At-the-money-forward volatility at 90 days, decimal per root year", min_exclusive=0)
+    cm90_status = one_of(CM_STATUSES, "As cm30_status")
+    term_slope_90_30 = number("cm90_atm_iv less cm30_atm_iv, decimal; null when either is missing")
+    rr25 = number("Volatility of the 25-delta put less that of the 25-delta call at 30 days, decimal")
+    fly25 = number("Their mean less cm30_atm_iv, decimal")
+    skew_slope = number("Rise of volatility per 10 delta towards lower strikes at 30 days, decimal")
+    skew_status = one_of(CM_STATUSES, "As cm30_status, of rr25, fly25 and skew_slope")
+    model_free_iv = number("Root of the model-free 30-day variance, decimal per root year; indices only")
+    model_free_status = one_of(CM_STATUSES, "As cm30_status; null where none is asked for", nullable=True)
+    rv21 = number("Realised volatility of the 21 sessions that end here, decimal per root year", min=0)
+    rv_estimator = one_of(RV_ESTIMATORS, "Estimator of rv21", nullable=True)
+    rv_status = one_of(RV_STATUSES, "Whether every bar of the window is there")
+    earnings_in_window = flag("Earnings within 30 days; null without a calendar", nullable=True)
+    source = one_of(SOURCES, "derived, or synthetic when every input is")
+    quality = one_of(QUALITIES, "Worst quality among the rows used")
+    quality_flags = words("What is odd about the row")
+    available_at = instant("First moment everything in the row could be known")
+    ingested_at = instant("Newest publication among the vendor's objects the row was made from")
+    revision = count("0 for the first version of the row", nullable=False)
+    definition_version = text("Method that produced the row")
+
+    @dy.rule()
+    def value_exactly_with_a_status(cls) -> pl.Expr:
+        return (
+            (pl.col("cm30_atm_iv").is_null() == (pl.col("cm30_status") == "insufficient"))
+            & (pl.col("cm90_atm_iv").is_null() == (pl.col("cm90_status") == "insufficient"))
+            & (pl.col("rr25").is_null() == (pl.col("skew_status") == "insufficient"))
+            & (pl.col("rv21").is_null() == (pl.col("rv_status") != "ok"))
+        )
+
+    @dy.rule()
+    def known_after_the_snapshot(cls) -> pl.Expr:
+        return pl.col("available_at") >= pl.col("snapshot_at")
+
+
+ATM_IV_DAILY = Table(
+    "atm_iv_daily",
+    AtmIvDailySchema,
+    ("session",),
+    ("symbol", "session"),
+    "At-the-money volatility at 30 and 90 days, skew, term slope and realised volatility, one row a session.",
+)
+
+
+class IvPercentileCacheSchema(dy.Schema):
+    """quant_methods.md section 16.5 with the columns common to all history tables."""
+
+    symbol = text("Canonical underlying", primary_key=True)
+    session = day("Exchange date (XNYS)", primary_key=True)
+    cm30_atm_iv = number("At-the-money-forward volatility at 30 days, decimal per root year", min_exclusive=0)
+    cm30_iv_call = number("The same from calls alone, decimal per root year", min_exclusive=0)
+    cm30_iv_put = number("The same from puts alone, decimal per root year", min_exclusive=0)
+    cm30_status = one_of(CM_STATUSES, "Two expiries, one, two that fall in total variance, or none")
+    cm90_atm_iv = number("At-the-money-forward volatility at 90 days, decimal per root year", min_exclusive=0)
+    term_slope_90_30 = number("cm90_atm_iv less cm30_atm_iv, decimal")
+    iv_252d_high = number("Highest cm30_atm_iv of the 252 sessions before, decimal")
+    iv_252d_low = number("Lowest of them, decimal")
+    iv_252d_mean = number("Their mean, decimal")
+    iv_252d_median = number("Their median, decimal")
+    iv_252d_stddev = number("Their population standard deviation, decimal", min=0)
+    iv_rank_pct = number("Place between lowest and highest, 0-100", min=0, max=100)
+    iv_percentile_pct = number("Share of the window below, ties counted half, 0-100", min=0, max=100)
+    rank_clipped = flag("The value lies outside the window's range")
+    iv_zscore = number("Distance from the mean in standard deviations")
+    iv_regime = one_of(IV_REGIMES, "Band of iv_percentile_pct", nullable=True)
+    iv_trend = one_of(IV_TRENDS, "Change against 20 sessions earlier beyond 10 %", nullable=True)
+    iv_change_5d_pct = number("Change against 5 sessions earlier, %")
+    iv_change_20d_pct = number("Change against 20 sessions earlier, %")
+    rr25 = number("Volatility of the 25-delta put less that of the 25-delta call at 30 days, decimal")
+    fly25 = number("Their mean less cm30_atm_iv, decimal")
+    skew_slope = number("Rise of volatility per 10 delta towards lower strikes at 30 days, decimal")
+    skew_percentile_pct = number("Percentile of rr25 in the 252 sessions before, 0-100", min=0, max=100)
+    rv21 = number("Realised volatility of the 21 sessions that end here, decimal per root year", min=0)
+    rv_estimator = one_of(RV_ESTIMATORS, "Estimator of rv21", nullable=True)
+    vrp_var = number("cm30_atm_iv squared less rv21 squared, variance per year")
+    n_history = dy.Int32(nullable=False, min=0, metadata={"doc": "Sessions of the window with the status ok"})
+    history_status = one_of(HISTORY_STATUSES, "202 sessions or more, 126 or more, or too few")
+    earnings_in_window = flag("Earnings within 30 days; null without a calendar", nullable=True)
+    source = one_of(SOURCES, "derived, or synthetic when every input is")
+    quality = one_of(QUALITIES, "Quality of the session's own row")
+    quality_flags = words("What is odd about the row")
+    available_at = instant("First moment everything in the row could be known")
+    ingested_at = instant("Newest publication among the vendor's objects the row was made from")
+    revision = count("0 for the first version of the row", nullable=False)
+    definition_version = text("Method that produced the row")
+
+    @dy.rule()
+    def rank_only_with_a_history(cls) -> pl.Expr:
+        ranked = pl.col("iv_rank_pct").is_not_null() | pl.col("iv_percentile_pct").is_not_null()
+        return ~ranked | ((pl.col("history_status") != "insufficient") & pl.col("cm30_atm_iv").is_not_null())
+
+    @dy.rule()
+    def regime_exactly_with_a_percentile(cls) -> pl.Expr:
+        return pl.col("iv_regime").is_null() == pl.col("iv_percentile_pct").is_null()
+
+
+IV_PERCENTILE_CACHE = Table(
+    "iv_percentile_cache",
+    IvPercentileCacheSchema,
+    ("session",),
+    ("symbol", "session"),
+    "How rich a symbol's volatility is against its own 252 sessions before: rank, percentile, band, trend, premium.",
+)
+
+
+class OptionsFlowHistorySchema(dy.Schema):
+    """quant_methods.md section 16.3 with the columns common to all history tables."""
+
+    contract_ticker = text("OCC ticker with the prefix O:", primary_key=True)
+    sip_timestamp = instant("Tape time truncated to microseconds", primary_key=True)
+    sequence = dy.Int64(
+        nullable=False,
+        min=0,
+        primary_key=True,
+        metadata={"doc": "The vendor's sequence, else the ordinal in contract and microsecond by ns and file order"},
+    )
+    sequence_source = one_of(SEQUENCE_SOURCES, "Which of the two")
+    sip_timestamp_ns = whole("Exact tape time, ns of the epoch", nullable=False)
+    symbol = text("Canonical underlying; weekly roots are mapped, SPXW to SPX")
+    session = day("Exchange date (XNYS)")
+    strike = number("Strike, $", nullable=False, min_exclusive=0)
+    expiration = day("Expiration of the contract")
+    option_type = one_of(OPTION_TYPES, "Call or put")
+    dte = dy.Int32(nullable=False, min=0, metadata={"doc": "Calendar days to expiration"})
+    price = number("Price of the print, $/share", nullable=False, min_exclusive=0)
+    size = dy.Int64(nullable=False, min=1, metadata={"doc": "Contracts"})
+    multiplier = number("Shares or index units per contract (the deliverable)", nullable=False, min_exclusive=0)
+    premium_usd = number("price x size x multiplier, $", nullable=False, min_exclusive=0)
+    bid = number("Best bid in force at the trade, $/share; null when absent or stale", min=0)
+    ask = number("Best ask in force at the trade, $/share; null when absent or stale", min=0)
+    nbbo_age_ms = number("Age of the newest quote before the trade, ms, however old", min=0)
+    underlying_price = number("Underlying as of the trade, $; null when unknown", min_exclusive=0)
+    delta = number("Delta as of the trade, $ per $1; null when unknown")
+    aggressor_sign = number("+1 buyer, -1 seller, half for the tick inside the spread; null = unknown", min=-1, max=1)
+    exclusion_class = one_of(EXCLUSION_CLASSES, "Why the print does not count for sentiment, or none")
+    aggressiveness = one_of(AGGRESSIVENESS, "Distance of the price from mid in half spreads", nullable=True)
+    sentiment = one_of(SENTIMENTS, "Call bought or put sold, the reverse, neither, or unknown")
+    trade_type = one_of(TRADE_TYPES, "First of the list that applies")
+    is_sweep = flag("One of several prints across exchanges at once; null if not decidable", nullable=True)
+    is_block = flag("Large by contracts or premium; null if not decidable", nullable=True)
+    is_above_ask = flag("Price above the ask; null without a sound quote", nullable=True)
+    is_below_bid = flag("Price below the bid; null without a sound quote", nullable=True)
+    is_unusual_volume = flag("Day volume above open interest and 3 x its 20-session mean", nullable=True)
+    cluster_id = text("Sweep or split the print belongs to", nullable=True)
+    size_percentile_pct = number("Size among the underlying's prints of 20 prior sessions, 0-100", min=0, max=100)
+    premium_percentile_pct = number("Premium among them, 0-100", min=0, max=100)
+    opening_likelihood = number("Share of the print that open interest cannot explain, 0-1", min=0, max=1)
+    exchange_id = count("The vendor's exchange id")
+    condition_ids = dy.List(
+        dy.Int32(nullable=False), nullable=False, metadata={"doc": "The vendor's condition ids as received"}
+    )
+    conditions_version = text("Version of the conditions reference that classified the row")
+    source = one_of(SOURCES, "Where the row comes from")
+    quality = one_of(QUALITIES, "suspect for an unknown condition or a correction")
+    quality_flags = words("unknown_condition, correction, no_history")
+    available_at = instant("The print; last print of its sweep + 50 ms; of its split + 2 s")
+    ingested_at = instant("When the vendor's object that holds the row was published")
+    revision = count("0 for the first version of the row", nullable=False)
+    definition_version = text("Method and thresholds that produced the row")
+
+    @dy.rule()
+    def known_after_the_print(cls) -> pl.Expr:
+        return pl.col("available_at") >= pl.col("sip_timestamp")
+
+    @dy.rule()
+    def tape_time_is_the_exact_one_truncated(cls) -> pl.Expr:
+        return pl.col("sip_timestamp").dt.timestamp("us") == pl.col("sip_timestamp_ns") // 1000
+
+    @dy.rule()
+    def unknown_exactly_without_a_sign(cls) -> pl.Expr:
+        return (pl.col("sentiment") == "UNKNOWN") == pl.col("aggressor_sign").is_null()
+
+    @dy.rule()
+    def excluded_prints_have_no_side(cls) -> pl.Expr:
+        return (pl.col("exclusion_class") == "none") | pl.col("aggressor_sign").is_null()
+
+
+OPTIONS_FLOW_HISTORY = Table(
+    "options_flow_history",
+    OptionsFlowHistorySchema,
+    ("session",),
+    ("contract_ticker", "sip_timestamp", "sequence"),
+    "Every option print of the watched underlyings with its side, class and what it says about opening positions.",
+)

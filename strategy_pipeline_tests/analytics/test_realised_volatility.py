@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 from strategy_pipeline.analytics.realised_volatility import (
-    ESTIMATORS,
     realised_variance,
     realised_volatility,
     yang_zhang_weight,
 )
 from strategy_pipeline.errors import DataError
+from strategy_pipeline.lake.tables import RV_ESTIMATORS
 from strategy_pipeline.market.calendar import session, sessions_between
 
 # Six bars of quant_methods.md section 14; the estimators see the last five.
@@ -49,7 +49,7 @@ def test_the_weight_of_yang_and_zhang_is_the_specified_one(count, weight):
     assert yang_zhang_weight(count) == pytest.approx(weight, abs=5e-7)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", RV_ESTIMATORS)
 def test_volatility_does_not_depend_on_the_unit_of_price(estimator):
     assert variance(estimator, scale=37.0) == pytest.approx(variance(estimator), rel=1e-12)
 
