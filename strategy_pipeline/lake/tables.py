@@ -941,3 +941,157 @@ OPTIONS_FLOW_HISTORY = Table(
     ("contract_ticker", "sip_timestamp", "sequence"),
     "Every option print of the watched underlyings with its side, class and what it says about opening positions.",
 )
+
+
+# Words of the market tables (quant_methods.md section 13), each scale from its lowest to its highest band.
+VIX_REGIMES = ("EXTREMELY_LOW", "LOW", "NORMAL", "ELEVATED", "HIGH", "EXTREME")
+BREADTH_REGIMES = ("EXTREMELY_BEARISH", "BEARISH", "NEUTRAL", "BULLISH", "EXTREMELY_BULLISH")
+TICK_REGIMES = ("EXTREME_SELLING", "WEAK", "NEUTRAL", "STRONG", "EXTREME_BUYING")
+PC_REGIMES = ("EXTREME_GREED", "GREED", "NEUTRAL", "FEAR", "EXTREME_FEAR")
+VIX_TERM_STRUCTURES = ("STEEP_BACKWARDATION", "BACKWARDATION", "FLAT", "CONTANGO", "STEEP_CONTANGO")
+CORRELATION_REGIMES = ("DIVERGING", "LOW", "NORMAL", "HIGH", "EXTREMELY_HIGH")
+SECTOR_ROTATIONS = ("DEFENSIVE", "CYCLICAL", "GROWTH", "VALUE", "MIXED")
+
+
+def _not_before_the_close(moment: str) -> pl.Expr:
+    """Whether an instant lies at or after 13:00 New York, the earliest close there is, on the date `session`."""
+    earliest = pl.col("session").cast(pl.Datetime("us")) + pl.duration(hours=13)
+    return pl.col(moment) >= earliest.dt.replace_time_zone("America/New_York").dt.convert_time_zone("UTC")
+
+
+class MarketBreadthSchema(dy.Schema):
+    """Counts over the stocks and funds that traded in a session; null where no member could be judged."""
+
+    session = dy.Date(nullable=False, primary_key=True, metadata={"doc": "Exchange date (XNYS)"})
+    members = count(
+        "Symbols with a daily bar and a volume in the session, delisted since or not", nullable=False
+    )
+    advancers = count("Members whose close lies above their previous close")
+    decliners = count("Members whose close lies below their previous close")
+    unchanged = count("Members whose close equals their previous close")
+    advance_decline_ratio = number("Advancers per decliner, ratio; null without decliners", min=0)
+    advance_decline_diff = count("Advancers less decliners")
+    members_year = count("Members with bars in at least 227 of the 252 prior sessions", nullable=False)
+    new_highs = count("Those of members_year whose close lies above every close of the 252 prior sessions")
+    new_lows = count("Those of members_year whose close lies below every close of the 252 prior sessions")
+    high_low_ratio = number("New highs per new low, ratio; null without new lows", min=0)
+    members_sma50 = count("Members with bars in at least 45 of the last 50 sessions", nullable=False)
+    pct_above_sma50 = number(
+        "Share of members_sma50 that close above their mean of 50 sessions, 0-100", min=0, max=100
+    )
+    source = one_of(SOURCES, "Where the row comes from")
+    quality = one_of(QUALITIES, "Worst quality among the session's bars")
+    quality_flags = words("What is odd about the row; empty when nothing")
+    available_at = instant("16:15 New York, or when the last of the session's bars was known if that is later")
+    ingested_at = instant("Latest store time among the session's bars")
+    revision = count("0 for the first version of the row", nullable=False)
+    definition_version = text("Method that produced the row")
+
+    @dy.rule()
+    def every_member_is_counted_once_at_most(cls) -> pl.Expr:
+        return pl.sum_horizontal("advancers", "decliners", "unchanged") <= pl.col("members")
+
+    @dy.rule()
+    def known_after_the_close(cls) -> pl.Expr:
+        return _not_before_the_close("available_at")
+
+
+MARKET_BREADTH = Table(
+    "market_breadth",
+    MarketBreadthSchema,
+    ("session",),
+    ("session",),
+    "How many of the session's stocks and funds rose, fell, made 52-week highs or lows, and lie above their SMA50.",
+)
+
+
+class MarketRegimeHistorySchema(dy.Schema):
+    """quant_methods.md section 16.6: the regime of each session, its inputs as used, and the bands around it."""
+
+    session = dy.Date(nullable=False, primary_key=True, metadata={"doc": "Exchange date (XNYS)"})
+    vix_close = number("VIX close, index points; null when it is missing, never 0", min_exclusive=0)
+    vix_chg = number("Change of the VIX from the prior session, points")
+    vix_chg_pct = number("Change of the VIX from the prior session, %")
+    vix_percentile_pct = number("Mid-rank percentile of the VIX in the prior 252 sessions, 0-100", min=0, max=100)
+    vix3m_close = number("Three-month VIX close, index points", min_exclusive=0)
+    vix_term_ratio = number("VIX / VIX3M, ratio", min_exclusive=0)
+    vix_front_month = number("Front VIX future, points", min_exclusive=0)
+    vix_back_month = number("Second VIX future, points", min_exclusive=0)
+    vix_term_spread = number("Second less front VIX future, points")
+    tick_index = number("NYSE TICK, mean of the closing session, net issues")
+    advancers = count("Members that rose")
+    decliners = count("Members that fell")
+    unchanged = count("Members that did neither")
+    new_highs = count("Members at a 252-session closing high")
+    new_lows = count("Members at a 252-session closing low")
+    advance_decline_ratio = number("Advancers per decliner, ratio", min=0)
+    high_low_ratio = number("New highs per new low, ratio", min=0)
+    advance_decline_diff = count("Advancers less decliners")
+    pct_above_sma50 = number("Share of members above their SMA50, 0-100 (input b)", min=0, max=100)
+    spy_ndx_correlation = number("Correlation of daily returns over 20 sessions, -1 to 1", min=-1, max=1)
+    spy_rut_correlation = number("Correlation of daily returns over 20 sessions, -1 to 1", min=-1, max=1)
+    leading_sector = text("Sector with the highest return over 20 sessions", nullable=True)
+    lagging_sector = text("Sector with the lowest return over 20 sessions", nullable=True)
+    put_call_ratio_equity = number("Put per call volume of equity options, ratio", min=0)
+    put_call_ratio_index = number("Put per call volume of index options, ratio", min=0)
+    put_call_ratio_total = number("Put per call volume of all options, ratio", min=0)
+    spy_close = number("SPY close, $", min_exclusive=0)
+    ndx_close = number("Nasdaq-100 close, points (QQQ in $ where the index is missing)", min_exclusive=0)
+    rut_close = number("Russell 2000 close, points (IWM in $ where the index is missing)", min_exclusive=0)
+    spy_chg_pct = number("Change of SPY from the prior session, %")
+    ndx_chg_pct = number("Change of the Nasdaq-100 from the prior session, %")
+    rut_chg_pct = number("Change of the Russell 2000 from the prior session, %")
+    spy_volume = number("SPY volume, shares", min=0)
+    spy_volume_ratio = number("SPY volume against the mean of the 20 prior sessions, ratio", min=0)
+    tau = number("(EMA20 - EMA50)/ATR14 of SPY daily bars, ATR")
+    adx = number("ADX14 of SPY daily bars, 0-100", min=0, max=100.0000001)
+    adx_min5 = number("Lowest ADX14 of the five prior sessions, 0-100", min=0, max=100.0000001)
+    slope20 = number("OLS slope of 100 ln close over 20 sessions, % per session")
+    z1 = number("Return against the standard deviation of the 20 prior returns, sd")
+    dhi = number("(Close - high of the 20 prior sessions)/ATR14, ATR")
+    dlo = number("(Close - low of the 20 prior sessions)/ATR14, ATR")
+    dd60 = number("Close against the highest close of 60 sessions, %", max=0)
+    rsi14 = number("RSI14 of SPY daily bars, 0-100", min=0, max=100.0000001)
+    pc = number("Mid-rank percentile of the total put/call ratio in the prior 252 sessions, 0-100", min=0, max=100)
+    vix_regime = one_of(VIX_REGIMES, "Band of the VIX", nullable=True)
+    vix_term_structure = one_of(VIX_TERM_STRUCTURES, "Band of (back - front)/front of the VIX futures", nullable=True)
+    tick_regime = one_of(TICK_REGIMES, "Band of the TICK", nullable=True)
+    breadth_regime = one_of(BREADTH_REGIMES, "Band of the advance-decline ratio", nullable=True)
+    correlation_regime = one_of(CORRELATION_REGIMES, "Band of the SPY-NDX correlation", nullable=True)
+    sector_rotation = one_of(SECTOR_ROTATIONS, "Group of sectors that leads by 0.5 points or more", nullable=True)
+    pc_regime = one_of(PC_REGIMES, "Band of the total put/call ratio", nullable=True)
+    market_regime = one_of(MARKET_REGIMES, "Label of the session; null only if tau is missing", nullable=True)
+    rule_fired = dy.Int32(
+        nullable=True, min=1, max=11, metadata={"doc": "Rule that decided, on the session's inputs"}
+    )
+    confidence = number("Share of inputs present x (0.5 + 0.5 margin), 0-1", min=0, max=1)
+    inputs_missing = words("Those of the 14 inputs that are null; rules that need them were skipped")
+    source = one_of(SOURCES, "Where the row comes from")
+    quality = one_of(QUALITIES, "Worst quality among the session's inputs")
+    quality_flags = words("What is odd about the row; empty when nothing")
+    available_at = instant("16:15 New York or when the last input was known; used from the next session's open")
+    ingested_at = instant("Latest store time among the session's inputs")
+    revision = count("0 for the first version of the row", nullable=False)
+    definition_version = text("Method, thresholds and hysteresis that produced the row")
+
+    @dy.rule()
+    def a_label_has_a_rule_and_a_confidence(cls) -> pl.Expr:
+        labelled = pl.col("market_regime").is_not_null()
+        return (labelled == pl.col("rule_fired").is_not_null()) & (labelled == pl.col("confidence").is_not_null())
+
+    @dy.rule()
+    def only_a_missing_trend_leaves_no_label(cls) -> pl.Expr:
+        return pl.col("market_regime").is_not_null() == pl.col("tau").is_not_null()
+
+    @dy.rule()
+    def known_after_the_close(cls) -> pl.Expr:
+        return _not_before_the_close("available_at")
+
+
+MARKET_REGIME_HISTORY = Table(
+    "market_regime_history",
+    MarketRegimeHistorySchema,
+    ("session",),
+    ("session",),
+    "Which of eleven regimes the market is in after each close, how sure that is, and every input as used.",
+)
