@@ -1,6 +1,6 @@
 """What a user waits for: start-up, a ranged backfill through Dagster with its events on disk, and the demo.
 
-`python -m benchmarks.pipeline` works in a temporary folder, starts every command as a process of its own, prints seconds
+`python -m benchmarks.pipeline` works in a temporary folder, starts every command as a process, prints seconds
 beside limits, and keeps them in benchmarks/results/pipeline.json.
 """
 

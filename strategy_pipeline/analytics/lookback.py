@@ -80,6 +80,16 @@ def volume_sessions(session: date) -> list[date]:
     return [day for day in recent if calendar.session(day).session_type == "full"][-VOLUME_SESSIONS:]
 
 
+def sessions_in_reach(timeframe: str, session: date) -> list[date]:
+    """Every session whose bars may decide a feature row of `timeframe` on `session`, itself included, oldest first."""
+    others = CONTEXT_TIMEFRAMES[timeframe] if timeframe == "1d" else (*CONTEXT_TIMEFRAMES[timeframe], "1h")
+    start = min([lookback_start(timeframe, session), *(context_start(name, timeframe, session) for name in others)])
+    recent = calendar.sessions_between(start, session)
+    if timeframe == "1d" or not recent:
+        return recent
+    return [*(day for day in volume_sessions(session) if day < recent[0]), *recent]
+
+
 def bars_needed(timeframe: str, sessions: Sequence[date], instruments: pl.DataFrame) -> list[BarsNeeded]:
     """The stored bars that ``compute_features`` must be given for rows of `timeframe` on `sessions`.
 

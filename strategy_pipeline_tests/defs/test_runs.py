@@ -90,6 +90,25 @@ def test_materialising_twice_gives_identical_bytes(finished):
     assert bytes_below(market.home / "lake") == before
 
 
+def test_only_features_in_reach_of_a_revised_file_are_computed_again(tmp_path):
+    market = small_market(tmp_path)
+
+    def written_at() -> dict[str, int]:
+        folder = tmp_path / "lake" / "features" / "timeframe=15m"
+        return {path.parent.name.split("=")[1]: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+
+    with open_instance(market.settings) as instance:
+        market.run(instance, UPSTREAM)
+        before = written_at()
+        market.run(instance, UPSTREAM)
+        assert written_at() == before
+        market.market.publish_revision(market.settings.vendor_folder)
+        market.run(instance, UPSTREAM)
+        after = written_at()
+    revised = market.market.plan.revised.session.isoformat()
+    assert {day for day in after if after[day] != before[day]} == {day for day in after if day >= revised}
+
+
 def test_two_halves_give_the_bytes_of_the_whole(finished, tmp_path):
     market, _, _ = finished
     other = small_market(tmp_path)
