@@ -1095,3 +1095,138 @@ MARKET_REGIME_HISTORY = Table(
     ("session",),
     "Which of eleven regimes the market is in after each close, how sure that is, and every input as used.",
 )
+
+
+# Words of the gamma exposure table (quant_methods.md sections 9, 16.4), in the order of the specification.
+SIGN_CONVENTIONS = ("A", "B", "C")
+GAMMA_STATUSES = ("ok", "insufficient", "stale", "missing_input")
+FLIP_STATUSES = ("ok", "no_crossing", "insufficient")
+DEALER_POSITIONINGS = ("LONG_GAMMA", "SHORT_GAMMA", "NEUTRAL")
+POSITIONING_STRENGTHS = ("WEAK", "MODERATE", "STRONG", "EXTREME")
+EXPECTED_BEHAVIORS = ("PINNING", "RANGE_BOUND", "VOLATILE", "TRENDING", "UNDETERMINED")
+
+
+def numbers(doc: str, *, nullable: bool = True) -> dy.List:
+    """A list of numbers without NaN or infinity."""
+    inner = dy.Float64(nullable=False, allow_inf=False, allow_nan=False)
+    return dy.List(inner, nullable=nullable, metadata={"doc": doc})
+
+
+def by_strike(doc: str) -> dy.List:
+    """A list of [strike, call, put], sorted by strike; typed here, JSON arrays of the same shape where it is served."""
+    inner = dy.Float64(nullable=False, allow_inf=False, allow_nan=False)
+    return dy.List(
+        dy.List(inner, nullable=False, min_length=3, max_length=3), nullable=False, metadata={"doc": doc}
+    )  # fmt: skip
+
+
+class GammaExposureSnapshotsSchema(dy.Schema):
+    """quant_methods.md section 16.4 with the columns common to all history tables.
+
+    Where the status is `insufficient` the numbers are those of the part that could be priced. Convention C has a row
+    only when the flow of five sessions is known. `underlying_price` is null where nothing about it was known.
+    """
+
+    symbol = text("Canonical underlying", primary_key=True)
+    snapshot_at = instant("Instant of the session's 15-minute grid", primary_key=True)
+    sign_convention = one_of(
+        SIGN_CONVENTIONS, "A calls long puts short, B all short, C signed by flow", primary_key=True
+    )
+    session = day("Exchange date (XNYS)")
+    underlying_price = number("Underlying as of the snapshot, $; null when unknown", min_exclusive=0)
+    status = one_of(
+        GAMMA_STATUSES, "insufficient: under 80 % of the open interest priced; stale: open interest too old"
+    )
+    gex_usd_per_1pct = number("Net dealer gamma, $ of delta per 1 % move")
+    call_gex_usd_per_1pct = number("Part of the calls, signed, $ per 1 %")
+    put_gex_usd_per_1pct = number("Part of the puts, signed, $ per 1 %")
+    gross_gex_usd_per_1pct = number("Sum of absolute contributions under A, $ per 1 %", min=0)
+    gex_shares_per_1usd = number("Net dealer gamma, shares per $1 move")
+    gex_0dte_usd_per_1pct = number("Part of the contracts that end this session, $ per 1 %")
+    gex_ex0dte_usd_per_1pct = number("Part of all others, $ per 1 %")
+    net_gex_ratio = number("Net over gross", min=-1.000000001, max=1.000000001)
+    gex_gross_adv_pct = number("Gross as % of the 20-session average dollar volume", min=0)
+    gex_percentile_pct = number("Percentile of net among the closing values of 252 sessions, 0-100", min=0, max=100)
+    call_put_gamma_ratio = number("Absolute call part over absolute put part", min=0)
+    vanna_usd_per_pt = number("$ of delta per volatility point")
+    charm_usd_per_day = number("$ of delta per calendar day")
+    gamma_flip = number("Root of G(x) nearest to the underlying, $", min_exclusive=0)
+    gamma_flip_roots = numbers("All roots of G(x) within 20 % of the underlying, $, rising")
+    gamma_flip_slope = number("|G(1.01 F) - G(0.99 F)| over gross(F), ratio", min=0)
+    flip_status = one_of(FLIP_STATUSES, "insufficient: under 80 % of the open interest can be re-priced")
+    call_wall = number("Strike of the largest call gamma under A, $; null below 5 % of gross", min_exclusive=0)
+    put_wall = number("Strike of the largest put gamma under A, $; null below 5 % of gross", min_exclusive=0)
+    max_gamma_strike = number("Strike of the largest gross gamma, $", min_exclusive=0)
+    call_wall_gex_usd = number("Size of the call gamma at its wall, $ per 1 %", min=0)
+    put_wall_gex_usd = number("Size of the put gamma at its wall, $ per 1 %", min=0)
+    distance_to_call_wall_pct = number("(Wall - S)/S, % of the underlying, signed")
+    distance_to_put_wall_pct = number("(Wall - S)/S, % of the underlying, signed")
+    max_pain = dy.List(
+        dy.Struct(
+            {
+                "expiration": dy.Date(nullable=False),
+                "strike": dy.Float64(nullable=False, allow_inf=False, allow_nan=False),
+            },
+            nullable=False,
+        ),
+        nullable=True,
+        metadata={"doc": "Max pain of each expiry with open interest, $, rising by expiry"},
+    )
+    total_call_oi = whole("Open calls, contracts")
+    total_put_oi = whole("Open puts, contracts")
+    total_call_volume = whole("Calls traded this session, contracts")
+    total_put_volume = whole("Puts traded this session, contracts")
+    put_call_oi_ratio = number("Open puts over open calls", min=0)
+    put_call_volume_ratio = number("Puts over calls traded", min=0)
+    max_call_oi_strike = number("Strike with most open calls, $", min_exclusive=0)
+    max_put_oi_strike = number("Strike with most open puts, $", min_exclusive=0)
+    max_call_volume_strike = number("Strike with most calls traded, $", min_exclusive=0)
+    max_put_volume_strike = number("Strike with most puts traded, $", min_exclusive=0)
+    gex_by_strike = by_strike("[strike, call, put], $ per 1 %, signed by the row's convention")
+    oi_by_strike = by_strike("[strike, call, put], contracts")
+    volume_by_strike = by_strike("[strike, call, put], contracts")
+    dealer_positioning = one_of(DEALER_POSITIONINGS, "Sign of net over gross beyond 0.10", nullable=True)
+    positioning_strength = one_of(POSITIONING_STRENGTHS, "Size of net over gross; null when neutral", nullable=True)
+    expected_behavior = one_of(EXPECTED_BEHAVIORS, "What the positioning is expected to do to prices", nullable=True)
+    agreement = flag("Positioning is the same under A and C; null without C", nullable=True)
+    expiration_focus = day("Expiry with most open interest", nullable=True)
+    expirations_included = dy.List(
+        dy.Date(nullable=False), nullable=False, metadata={"doc": "Expiries that had not ended, rising"}
+    )
+    oi_session = day("Session that the open interest describes")
+    contracts_used = dy.Int32(nullable=False, min=0, metadata={"doc": "Contracts with gamma and open interest"})
+    oi_coverage_pct = number("Share of the open interest that has a gamma, 0-100", nullable=False, min=0, max=100)
+    source = one_of(SOURCES, "Source of the chain; derived when it has several")
+    quality = one_of(QUALITIES, "Worst quality of the chain's rows")
+    quality_flags = words("percentile_short_history with 126 to 201 closing values")
+    available_at = instant("First moment everything in the row could be known")
+    ingested_at = instant("Newest publication among what the chain was made from")
+    revision = count("0 for the first version of the row", nullable=False)
+    definition_version = text("Method that produced the row")
+
+    @dy.rule()
+    def open_interest_is_of_an_earlier_session(cls) -> pl.Expr:
+        return pl.col("oi_session") < pl.col("session")
+
+    @dy.rule()
+    def known_after_the_snapshot(cls) -> pl.Expr:
+        return pl.col("available_at") >= pl.col("snapshot_at")
+
+    @dy.rule()
+    def parts_by_expiry_sum_to_the_net(cls) -> pl.Expr:
+        parts = pl.col("gex_0dte_usd_per_1pct") + pl.col("gex_ex0dte_usd_per_1pct")
+        return (parts - pl.col("gex_usd_per_1pct")).abs() <= 1e-9 * pl.col("gross_gex_usd_per_1pct")
+
+    @dy.rule()
+    def flip_exactly_when_the_status_says_so(cls) -> pl.Expr:
+        return pl.col("gamma_flip").is_not_null() == (pl.col("flip_status") == "ok")
+
+
+GAMMA_EXPOSURE_SNAPSHOTS = Table(
+    "gamma_exposure_snapshots",
+    GammaExposureSnapshotsSchema,
+    ("session",),
+    ("symbol", "snapshot_at", "sign_convention"),
+    "Where dealers' gamma sits, where it flips, walls and max pain, under three sign conventions, every 15 minutes.",
+    row_group_rows=1_024,
+)
