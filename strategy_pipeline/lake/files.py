@@ -238,6 +238,7 @@ def parquet_bytes(frame: pl.DataFrame, *, metadata: Mapping[str, str], row_group
     )
     return buffer.getvalue()
 
+
 @dataclass(frozen=True, slots=True)
 class FileStat:
     """A file's name relative to the folder that was listed (or its own name), its size and when it was last changed."""

@@ -963,9 +963,7 @@ class MarketBreadthSchema(dy.Schema):
     """Counts over the stocks and funds that traded in a session; null where no member could be judged."""
 
     session = dy.Date(nullable=False, primary_key=True, metadata={"doc": "Exchange date (XNYS)"})
-    members = count(
-        "Symbols with a daily bar and a volume in the session, delisted since or not", nullable=False
-    )
+    members = count("Symbols with a daily bar and a volume in the session, delisted since or not", nullable=False)
     advancers = count("Members whose close lies above their previous close")
     decliners = count("Members whose close lies below their previous close")
     unchanged = count("Members whose close equals their previous close")
@@ -976,10 +974,8 @@ class MarketBreadthSchema(dy.Schema):
     new_lows = count("Those of members_year whose close lies below every close of the 252 prior sessions")
     high_low_ratio = number("New highs per new low, ratio; null without new lows", min=0)
     members_sma50 = count("Members with bars in at least 45 of the last 50 sessions", nullable=False)
-    pct_above_sma50 = number(
-        "Share of members_sma50 that close above their mean of 50 sessions, 0-100", min=0, max=100
-    )
-    source = one_of(SOURCES, "Where the row comes from")
+    pct_above_sma50 = number("Share of members_sma50 that close above their mean of 50 sessions, 0-100", min=0, max=100)
+    source = one_of(SOURCES, "derived, or synthetic when every bar is")
     quality = one_of(QUALITIES, "Worst quality among the session's bars")
     quality_flags = words("What is odd about the row; empty when nothing")
     available_at = instant("16:15 New York, or when the last of the session's bars was known if that is later")
@@ -1061,9 +1057,7 @@ class MarketRegimeHistorySchema(dy.Schema):
     sector_rotation = one_of(SECTOR_ROTATIONS, "Group of sectors that leads by 0.5 points or more", nullable=True)
     pc_regime = one_of(PC_REGIMES, "Band of the total put/call ratio", nullable=True)
     market_regime = one_of(MARKET_REGIMES, "Label of the session; null only if tau is missing", nullable=True)
-    rule_fired = dy.Int32(
-        nullable=True, min=1, max=11, metadata={"doc": "Rule that decided, on the session's inputs"}
-    )
+    rule_fired = dy.Int32(nullable=True, min=1, max=11, metadata={"doc": "Rule that decided, on the session's inputs"})
     confidence = number("Share of inputs present x (0.5 + 0.5 margin), 0-1", min=0, max=1)
     inputs_missing = words("Those of the 14 inputs that are null; rules that need them were skipped")
     source = one_of(SOURCES, "Where the row comes from")

@@ -133,9 +133,7 @@ def test_a_damaged_or_missing_file_is_written_again(small: SyntheticMarket, tmp_
     assert _tree(tmp_path) == whole
 
 
-def test_the_revision_corrects_one_minute_of_one_symbol_and_is_younger(
-    small: SyntheticMarket, tmp_path: Path
-) -> None:
+def test_the_revision_corrects_one_minute_of_one_symbol_and_is_younger(small: SyntheticMarket, tmp_path: Path) -> None:
     small.write(tmp_path)
     first, first_at = _lines(tmp_path, small.revised_key), (tmp_path / small.revised_key).stat().st_mtime
     untouched = _tree(tmp_path)

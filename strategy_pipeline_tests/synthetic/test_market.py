@@ -125,9 +125,7 @@ def test_extended_hours_trade_before_the_open_and_after_the_close_of_the_half_da
 
 def test_day_bars_agree_with_the_minutes_of_regular_hours(market: PriceProcess) -> None:
     minutes = _regular(market, "I:NDX").group_by("session", maintain_order=True)
-    folded = minutes.agg(
-        pl.col("open").first(), pl.col("high").max(), pl.col("low").min(), pl.col("close").last()
-    )
+    folded = minutes.agg(pl.col("open").first(), pl.col("high").max(), pl.col("low").min(), pl.col("close").last())
     days = market.days.filter(pl.col("ticker") == "I:NDX", pl.col("session") >= market.plan.sessions[0])
     assert days.select(folded.columns).equals(folded)
 
