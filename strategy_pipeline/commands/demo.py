@@ -48,8 +48,10 @@ def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, 
         _materialise_graph(definitions, instance, days, window)
         _publish_again(definitions, instance, own, market)
         outcome = test(definitions, instance, [], [], window, PLANTED_TIMEFRAME, None)
+    found = [str(row["detector"]) for row in outcome.rows if isinstance(row["low"], float) and row["low"] > 0.0]
     lines = [
         *outcome.lines,
+        f"Interval above zero after costs: {', '.join(found) or 'none'}.",
         f"The market is synthetic (seed {seed}, {sessions} sessions, {symbols} symbols); the edge planted in it is "
         f"{PLANTED_DETECTOR}'s.",
         "make ui opens the graph that has just been materialised.",
