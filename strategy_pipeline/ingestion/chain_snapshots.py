@@ -145,8 +145,8 @@ def parse_chain(
     """
     hours = session(snapshot_at.astimezone(NEW_YORK).date())
     raw = _raw_frame(answer)
-    work = _with_terms(raw, reference).with_columns(
-        fault=pl.coalesce("fault", _reason(symbol, hours.open, reference is not None))
+    work = with_terms(raw.drop("entry"), reference).with_columns(
+        fault=pl.coalesce("fault", terms_fault(symbol, hours.open))
     )
     refused = work.filter(pl.col("fault").is_not_null()).select("number", "request_id", "fault")
     kept, duplicates = _without_duplicates(work.filter(pl.col("fault").is_null()))
@@ -289,9 +289,13 @@ def _raw_frame(answer: Pages) -> pl.DataFrame:
     ).with_columns(pl.col("flags").fill_null([]))
 
 
-def _with_terms(raw: pl.DataFrame, reference: pl.DataFrame | None) -> pl.DataFrame:
-    """`raw` with the terms of the ticker, what its root means, and the multiplier of the reference."""
-    work = with_occ_terms(raw.drop("entry").with_columns(contract_ticker=canonical_ticker(pl.col("ticker"))))
+def with_terms(raw: pl.DataFrame, reference: pl.DataFrame | None) -> pl.DataFrame:
+    """`raw` (ticker, multiplier) with the terms of the ticker, what its root means, and what a reference delivers.
+
+    Adds contract_ticker, root, expiration, option_type, strike, root_symbol, style_of_root, settlement, adjusted,
+    in_reference and expires_at; the multiplier of the reference counts before the stated one.
+    """
+    work = with_occ_terms(raw.with_columns(contract_ticker=canonical_ticker(pl.col("ticker"))))
     names = work["root"].unique().drop_nulls().sort().to_list()
     roots = [root_named(name) for name in names]
 
@@ -319,8 +323,8 @@ def _with_terms(raw: pl.DataFrame, reference: pl.DataFrame | None) -> pl.DataFra
     return with_expires_at(work)
 
 
-def _reason(symbol: str, open_at: datetime, have_reference: bool) -> pl.Expr:
-    """The first reason why an entry cannot be used, or null."""
+def terms_fault(symbol: str, open_at: datetime) -> pl.Expr:
+    """The first reason why the terms of a row of `with_terms` cannot be used at an open of `symbol`, or null."""
     underlying = pl.coalesce(pl.col("underlying").str.strip_prefix("I:"), "root_symbol")
     stated_date = pl.col("expiration_stated").str.to_date("%Y-%m-%d", strict=False)
     disagree = pl.any_horizontal(
@@ -328,7 +332,6 @@ def _reason(symbol: str, open_at: datetime, have_reference: bool) -> pl.Expr:
         pl.col("expiration_stated").is_not_null() & stated_date.ne_missing(pl.col("expiration")),
         pl.col("type_stated").is_not_null() & pl.col("type_stated").ne_missing(pl.col("option_type")),
     )
-    unvouched = pl.col("adjusted") & ~pl.col("in_reference") if have_reference else pl.col("adjusted")
     return (
         pl.when(pl.col("root").is_null())
         .then(pl.lit("malformed_ticker"))
@@ -342,7 +345,7 @@ def _reason(symbol: str, open_at: datetime, have_reference: bool) -> pl.Expr:
         .then(pl.lit("expired_contract"))
         .when(pl.col("multiplier").is_null() | (pl.col("multiplier") <= 0))
         .then(pl.lit("no_multiplier"))
-        .when(unvouched)
+        .when(pl.col("adjusted") & ~pl.col("in_reference"))
         .then(pl.lit("unknown_deliverable"))
     )
 

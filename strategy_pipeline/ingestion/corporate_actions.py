@@ -1,20 +1,23 @@
-"""Splits and cash dividends from CSV, in the vendor's shape or as a factor file, told apart by the header.
+"""Splits and cash dividends: CSV in the vendor's shape or as a factor file, or the records of an answer over REST.
 
 Bars stay raw: what these rows do to prices is decided where bars are read. Refused rows go to quarantine with a reason.
 """
 
 import csv
 import io
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from math import isfinite
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
 from strategy_pipeline.errors import CalendarError, DamagedFileError, StorageError, SymbolError
+from strategy_pipeline.ingestion.vendor_api import Pages
 from strategy_pipeline.lake import files
 from strategy_pipeline.lake.tables import CORPORATE_ACTIONS, QUARANTINE
 from strategy_pipeline.market.calendar import at_new_york, first_session, next_session
@@ -31,6 +34,8 @@ REASONS = {
     "unreadable_value": "a date or number is missing, cannot be read or lies outside the calendar",
     "bad_ratio": "a split ratio is not positive",
     "bad_amount": "a dividend is not positive",
+    "other_currency": "a dividend is not paid in US dollars",
+    "not_a_record": "the entry is no object",
     "duplicate_identical": "the same row stands in the file more than once; the first is kept",
     "duplicate_conflicting": "two splits of one symbol and date differ; neither is kept",
 }
@@ -126,6 +131,47 @@ def parse_corporate_actions(
         len(bad),
         filtered,
         f"No row of {source_key} could be used, the first because {bad[0][3]}." if bad and not kept else None,
+    )
+
+
+def parse_action_records(
+    answer: Pages, action: Literal["split", "dividend"], symbols: Iterable[str] | None = None
+) -> ParsedActions:
+    """The splits, or the dividends, of a whole answer over REST, under the rules of the files; `source` is ``rest``.
+
+    Quarantine rows carry the number of the entry in the answer. Never raises for what the vendor sent.
+    """
+    wanted = None if symbols is None else {canonical_symbol(symbol) for symbol in symbols}
+    read_row = _vendor_split if action == SPLIT else _vendor_dividend
+    good: list[tuple[int, list[str], _Action]] = []
+    bad: list[tuple[int, list[str], str, str]] = []
+    read = filtered = 0
+    for number, _, entry in answer.numbered():
+        read += 1
+        raw = [json.dumps(entry)]
+        try:
+            if not isinstance(entry, dict):
+                raise _RefusedError("not_a_record", REASONS["not_a_record"])
+            row = defaultdict(str, {name: "" if value is None else str(value) for name, value in entry.items()})
+            symbol = _symbol(row["ticker"])
+            if wanted is not None and symbol not in wanted:
+                filtered += 1
+                continue
+            if row["currency"] not in ("", "USD"):
+                raise _RefusedError("other_currency", f"the dividend is paid in {row['currency']!r}")
+            good.append((number, raw, read_row(symbol, row)))
+        except _RefusedError as refused:
+            bad.append((number, raw, refused.reason, refused.detail))
+    kept, duplicates = _without_duplicates(good)
+    bad += duplicates
+    return ParsedActions(
+        _actions_frame(kept, "rest"),
+        _quarantine_frame(answer.path, "", bad),
+        read,
+        read - len(bad) - filtered,
+        len(bad),
+        filtered,
+        f"No record of {answer.path} could be used, the first because {bad[0][3]}." if bad and not kept else None,
     )
 
 
@@ -259,7 +305,7 @@ def _known_at(action: _Action) -> datetime:
     return min(effective, at_new_york(action.declared + timedelta(days=1), time()))
 
 
-def _actions_frame(actions: list[_Action]) -> pl.DataFrame:
+def _actions_frame(actions: list[_Action], source: str = "flat_file") -> pl.DataFrame:
     rows = [
         (
             one.symbol,
@@ -268,7 +314,7 @@ def _actions_frame(actions: list[_Action]) -> pl.DataFrame:
             one.amount if one.action == SPLIT else None,
             one.amount if one.action == DIVIDEND else None,
             _known_at(one),
-            "flat_file",
+            source,
         )
         for one in actions
     ]

@@ -1,0 +1,193 @@
+"""Reference data of the vendor's REST side as rows: option contracts as of a session, and trade conditions.
+
+Splits and dividends are corporate_actions.py's. Asking the vendor is vendor_api.py's business.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, date
+from typing import Any
+
+import polars as pl
+
+from strategy_pipeline.errors import DataError
+from strategy_pipeline.ingestion.chain_snapshots import REASONS as CHAIN_REASONS
+from strategy_pipeline.ingestion.chain_snapshots import STANDARD_MULTIPLIER, terms_fault, with_terms
+from strategy_pipeline.ingestion.vendor_api import Pages
+from strategy_pipeline.lake.tables import INSTANT, OPTION_CONTRACTS, QUARANTINE
+from strategy_pipeline.market.calendar import session
+from strategy_pipeline.market.options import morning_of_open_interest
+
+CONTRACTS_DATASET = "rest_option_contracts"
+CONTRACTS_DEFINITION = "contracts-rest-1"
+REASONS = CHAIN_REASONS | {
+    "no_style": "the contract's exercise style is not stated",
+    "mixed_deliverable": "the contract delivers something besides shares of its underlying",
+}
+
+# One condition code of trades: `kind` is the vendor's word for what it means, such as regular or late.
+CONDITION_COLUMNS = pl.Schema(
+    {"id": pl.Int32(), "name": pl.String(), "kind": pl.String(), "abbreviation": pl.String(), "legacy": pl.Boolean()}
+)
+
+_RAW = {
+    "number": pl.Int64(),
+    "request_id": pl.String(),
+    "fault": pl.String(),
+    "ticker": pl.String(),
+    "underlying": pl.String(),
+    "strike_stated": pl.Float64(),
+    "expiration_stated": pl.String(),
+    "type_stated": pl.String(),
+    "style_stated": pl.String(),
+    "multiplier": pl.Float64(),
+    "mixed": pl.Boolean(),
+}
+_TERMS = [name for name in _RAW if name not in ("number", "request_id", "fault")]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedContracts:
+    """Rows of ``option_contracts`` in its order, what was refused, and where every entry went.
+
+    ``read == contracts.height + sum(by_reason.values())``.
+    """
+
+    contracts: pl.DataFrame
+    quarantine: pl.DataFrame
+    read: int
+    by_reason: dict[str, int]
+
+
+def parse_contracts(answer: Pages, symbol: str, day: date) -> ParsedContracts:
+    """The contracts on canonical `symbol` that a whole answer lists as of session `day`.
+
+    The deliverable is the stated one. A contract that delivers something besides shares is refused: its price does not
+    follow from its underlying's alone. Listings are known before the session, with its open interest. Never raises
+    for what the vendor sent; raises CalendarError when `day` is no session.
+    """
+    hours = session(day)
+    columns: dict[str, list[Any]] = {name: [] for name in _RAW}
+    for number, request_id, entry in answer.numbered():
+        for name, value in {"number": number, "request_id": request_id, **_terms_of(entry)}.items():
+            columns[name].append(value)
+    raw = pl.DataFrame(columns, schema=_RAW)
+    # What a reference lists needs no further reference.
+    work = with_terms(raw, None).with_columns(in_reference=pl.lit(True))
+    terms = terms_fault(symbol, hours.open)
+    work = work.with_columns(
+        fault=pl.coalesce(
+            "fault",
+            terms,
+            pl.when(pl.col("style_stated").is_null()).then(pl.lit("no_style")),
+            pl.when("mixed").then(pl.lit("mixed_deliverable")),
+        )
+    )
+    sound = work.filter(pl.col("fault").is_null()).with_columns(
+        versions=pl.struct(_TERMS).n_unique().over("contract_ticker"),
+        place=pl.int_range(pl.len()).over("contract_ticker"),
+    )
+    sound = sound.with_columns(
+        fault=pl.when(pl.col("versions") > 1)
+        .then(pl.lit("duplicate_conflicting"))
+        .when(pl.col("place") > 0)
+        .then(pl.lit("duplicate_identical"))
+    )
+    pick = ["number", "request_id", "fault"]
+    refused = pl.concat([part.filter(pl.col("fault").is_not_null()).select(pick) for part in (work, sound)]).sort(
+        "number"
+    )
+    nothing = pl.lit([], dtype=pl.List(pl.String))
+    contracts = (
+        sound.filter(pl.col("fault").is_null())
+        .select(
+            session=pl.lit(day),
+            contract_ticker="contract_ticker",
+            symbol=pl.lit(symbol),
+            root="root",
+            expiration="expiration",
+            expires_at="expires_at",
+            strike="strike",
+            option_type="option_type",
+            exercise_style="style_stated",
+            settlement="settlement",
+            multiplier="multiplier",
+            source=pl.lit("rest"),
+            quality=pl.lit("final"),
+            quality_flags=pl.concat_list(
+                pl.when("adjusted").then(pl.lit(["adjusted_deliverable"])).otherwise(nothing),
+                pl.when(pl.col("multiplier") != STANDARD_MULTIPLIER)
+                .then(pl.lit(["multiplier_not_standard"]))
+                .otherwise(nothing),
+            ),
+            available_at=pl.lit(morning_of_open_interest(day), dtype=INSTANT),
+            ingested_at=pl.lit(answer.fetched_at.astimezone(UTC), dtype=INSTANT),
+            revision=pl.lit(0, dtype=pl.Int32),
+            definition_version=pl.lit(CONTRACTS_DEFINITION),
+        )
+        .cast(OPTION_CONTRACTS.polars_schema)
+        .sort(*OPTION_CONTRACTS.sort_by)
+    )
+    records = answer.records if refused.height else []
+    quarantine = pl.DataFrame(
+        [
+            (
+                CONTRACTS_DATASET,
+                day,
+                answer.path,
+                request_id,
+                number,
+                fault,
+                f"{REASONS[fault][:1].upper()}{REASONS[fault][1:]}.",
+                json.dumps(records[number - 1]),
+            )
+            for number, request_id, fault in refused.iter_rows()
+        ],
+        schema=QUARANTINE.polars_schema,
+        orient="row",
+    )
+    by_reason = dict(refused.group_by("fault").len().sort("fault").iter_rows())
+    return ParsedContracts(contracts, quarantine, raw.height, by_reason)
+
+
+def trade_conditions(answer: Pages) -> pl.DataFrame:
+    """The vendor's condition codes in CONDITION_COLUMNS, by id; raises DataError for an entry without id or name."""
+    rows = []
+    for number, _, entry in answer.numbered():
+        code, name = (entry.get("id"), entry.get("name")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(code, int) or isinstance(code, bool) or not isinstance(name, str):
+            raise DataError(
+                f"Entry {number} of {answer.path} is no condition with an id and a name, so none is used: run the same "
+                "command again, and tell the vendor when it stays so."
+            )
+        rows.append((code, name, _text(entry, "type"), _text(entry, "abbreviation"), entry.get("legacy") is True))
+    frame = pl.DataFrame(rows, schema=CONDITION_COLUMNS, orient="row")
+    return frame.unique(maintain_order=True).sort("id")
+
+
+def _terms_of(entry: Any) -> dict[str, Any]:
+    """The fields of a listed contract, each of the type of its column or None."""
+    if not isinstance(entry, dict):
+        return dict.fromkeys(_TERMS) | {"fault": "not_a_record", "mixed": False}
+    ticker = _text(entry, "ticker")
+    return {
+        "fault": None if ticker else "no_ticker",
+        "ticker": ticker,
+        "underlying": _text(entry, "underlying_ticker"),
+        "strike_stated": _number(entry, "strike_price"),
+        "expiration_stated": _text(entry, "expiration_date"),
+        "type_stated": _text(entry, "contract_type"),
+        "style_stated": _text(entry, "exercise_style"),
+        "multiplier": _number(entry, "shares_per_contract"),
+        "mixed": bool(entry.get("additional_underlyings")),
+    }
+
+
+def _text(entry: dict[str, Any], name: str) -> str | None:
+    found = entry.get(name)
+    return found if isinstance(found, str) and found else None
+
+
+def _number(entry: dict[str, Any], name: str) -> float | None:
+    found = entry.get(name)
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
