@@ -1,6 +1,6 @@
-"""What assets are handed: settings, watchlist, lake, the vendor's flat files, our copy of them, and a progress display.
+"""What assets are handed: settings, watchlist, lake, the vendor's files and REST side, our copies, a progress display.
 
-Each is built when a run first asks for it, never at import. The S3 client is made here and nowhere else.
+Each is built when a run first asks for it, never at import. Clients of S3 and REST are made here and nowhere else.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from strategy_pipeline.defs.progress import NoProgress
 from strategy_pipeline.errors import SettingsError
 from strategy_pipeline.ingestion.flat_files import FlatFileStore, LocalFlatFileStore, S3FlatFileStore
 from strategy_pipeline.ingestion.mirror import RawMirror
+from strategy_pipeline.ingestion.vendor_api import VendorApi
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.settings import Settings, load_settings, load_watchlist
 
@@ -52,6 +53,22 @@ def s3_client(settings: Settings) -> Any:
     ).get_client()
 
 
+def vendor_api(settings: Settings, clock: Clock | None = None) -> VendorApi:
+    """The vendor's REST side at MASSIVE_BASE_URL; raises SettingsError without MASSIVE_API_KEY."""
+    from massive import RESTClient
+
+    if settings.massive_api_key is None:
+        raise SettingsError("MASSIVE_API_KEY is not set: set the vendor's REST key to ask for chains and recent bars.")
+    client = RESTClient(
+        settings.massive_api_key.get_secret_value(),
+        connect_timeout=10.0,
+        # A page of 250 contracts takes the vendor a second or two on a busy day.
+        read_timeout=30.0,
+        base=settings.massive_base_url,
+    )
+    return VendorApi(client, now=(clock or Clock()).now)
+
+
 def database_answers(url: SecretStr) -> bool:
     """Whether a PostgreSQL server accepts a connection within five seconds."""
     from sqlalchemy import create_engine
@@ -77,6 +94,11 @@ def default_resources(read_settings: Callable[[], Settings] = load_settings) -> 
         "lake": _resource("Tables of the project, on a folder or S3", lambda: Lake(read_settings().lake_location)),
         "flat_files": _resource("The vendor's files, a bucket or mirror", lambda: flat_file_store(read_settings())),
         "raw_files": _resource("Our copy of the vendor's files", lambda: RawMirror(read_settings().raw_folder)),
+        "vendor_api": dg.ResourceDefinition(
+            resource_fn=lambda context: vendor_api(read_settings(), context.resources.clock),
+            required_resource_keys={"clock"},
+            description="The vendor's REST side",
+        ),
         "clock": _resource("What time it is", Clock),
         "progress": _resource("Where long work reports how far it is", NoProgress),
     }

@@ -24,6 +24,7 @@ from strategy_pipeline.lake.tables import (
 )
 from strategy_pipeline.market.calendar import NEW_YORK, previous_session, session
 from strategy_pipeline.market.options import (
+    STANDARD_MULTIPLIER,
     canonical_ticker,
     morning_of_open_interest,
     root_named,
@@ -33,7 +34,6 @@ from strategy_pipeline.market.options import (
 
 DATASET = "option_chain_snapshot"
 OPEN_INTEREST_DEFINITION = "open-interest-rest-1"
-STANDARD_MULTIPLIER = 100.0
 # The bounds within which volatilities are looked for here; below stand the vendor's floors of 0 and 1e-7.
 LEAST_IV, GREATEST_IV = 1e-4, 10.0
 

@@ -12,11 +12,11 @@ import polars as pl
 
 from strategy_pipeline.errors import DataError
 from strategy_pipeline.ingestion.chain_snapshots import REASONS as CHAIN_REASONS
-from strategy_pipeline.ingestion.chain_snapshots import STANDARD_MULTIPLIER, terms_fault, with_terms
+from strategy_pipeline.ingestion.chain_snapshots import terms_fault, with_terms
 from strategy_pipeline.ingestion.vendor_api import Pages
 from strategy_pipeline.lake.tables import INSTANT, OPTION_CONTRACTS, QUARANTINE
 from strategy_pipeline.market.calendar import session
-from strategy_pipeline.market.options import morning_of_open_interest
+from strategy_pipeline.market.options import STANDARD_MULTIPLIER, morning_of_open_interest
 
 CONTRACTS_DATASET = "rest_option_contracts"
 CONTRACTS_DEFINITION = "contracts-rest-1"
