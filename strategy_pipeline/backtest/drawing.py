@@ -95,6 +95,16 @@ class Canvas:
             f'stroke-linejoin="round" stroke-linecap="round"{more}/>'
         )
 
+    def strokes(
+        self, lines: Sequence[tuple[float, float, float, float]], colour: str, width: float, cap: str = "butt"
+    ) -> None:
+        """Many lines (x1, y1, x2, y2) as one element; lines without length are dots under a round cap."""
+        if lines:
+            path = "".join(f"M{_n(x1)} {_n(y1)}L{_n(x2)} {_n(y2)}" for x1, y1, x2, y2 in lines)
+            self.parts.append(
+                f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{_n(width)}" stroke-linecap="{cap}"/>'
+            )
+
     def area(self, points: Sequence[tuple[float, float]], fill: str, opacity: float) -> None:
         self.parts.append(f'<path d="{_path(points)}Z" fill="{fill}" fill-opacity="{opacity:.2f}"/>')
 
