@@ -1,4 +1,4 @@
-"""Option contracts as the exchange lists them: roots, the terms an OCC ticker spells out, settlement, snapshot grid.
+"""Option contracts as the exchange lists them: roots, the terms an OCC ticker spells out, settlement.
 
 What an option is worth is pricing's business, and which contracts exist in a session ingestion's.
 """
@@ -20,7 +20,6 @@ from strategy_pipeline.market.calendar import (
 )
 from strategy_pipeline.market.symbols import canonical_symbol
 
-SNAPSHOT_STEP = timedelta(minutes=15)
 # Deliverable of every contract whose root carries no digit: OCC gives adjusted contracts a root of their own.
 STANDARD_MULTIPLIER = 100.0
 
@@ -150,13 +149,6 @@ def with_expires_at(frame: pl.DataFrame) -> pl.DataFrame:
 
     am = pl.col("settlement").cast(pl.String) == "am"
     return frame.with_columns(expires_at=pl.when(am).then(moments("am")).otherwise(moments("pm")))
-
-
-def snapshot_grid(day: date) -> list[datetime]:
-    """The UTC instants of a session's chain snapshots: 09:45 to the close, 26 on a full day and 14 on a half day."""
-    hours = session(day)
-    count = (hours.close - hours.open) // SNAPSHOT_STEP
-    return [hours.open + (step + 1) * SNAPSHOT_STEP for step in range(count)]
 
 
 def morning_of_open_interest(day: date) -> datetime:

@@ -1,4 +1,4 @@
-"""Roots, OCC terms, settlement moments and the grid of snapshots."""
+"""Roots, OCC terms, and settlement moments."""
 
 from datetime import UTC, date, datetime
 
@@ -11,24 +11,9 @@ from strategy_pipeline.market.options import (
     morning_of_open_interest,
     root_named,
     roots_of,
-    snapshot_grid,
     with_expires_at,
     with_occ_terms,
 )
-
-
-@pytest.mark.parametrize(
-    ("day", "count", "first", "last"),
-    [
-        # quant_methods.md section 14: 26 on a full session, 14 on a half day; 09:45 New York is 14:45 UTC in winter.
-        (date(2021, 1, 4), 26, datetime(2021, 1, 4, 14, 45, tzinfo=UTC), datetime(2021, 1, 4, 21, 0, tzinfo=UTC)),
-        (date(2015, 12, 24), 14, datetime(2015, 12, 24, 14, 45, tzinfo=UTC), datetime(2015, 12, 24, 18, tzinfo=UTC)),
-        (date(2024, 3, 11), 26, datetime(2024, 3, 11, 13, 45, tzinfo=UTC), datetime(2024, 3, 11, 20, tzinfo=UTC)),
-    ],
-)
-def test_the_grid_runs_from_a_quarter_past_the_open_to_the_close(day, count, first, last):
-    grid = snapshot_grid(day)
-    assert (len(grid), grid[0], grid[-1]) == (count, first, last)
 
 
 def test_weekly_roots_belong_to_their_index_and_settle_on_the_close():
