@@ -118,9 +118,10 @@ def weekly(daily: pl.DataFrame) -> pl.DataFrame:
     weight = pl.col("volume")
     price = pl.coalesce("vwap", (pl.col("high") + pl.col("low") + pl.col("close")) / 3.0)
     return (
-        daily.sort("symbol", "bar_start")
-        .with_columns(week=week)
+        daily.with_columns(week=week)
         .join(weeks, on="week", how="inner")
+        # After the join, which keeps no order.
+        .sort("symbol", "bar_start")
         .group_by("symbol", "week", maintain_order=True)
         .agg(
             pl.col("open").first(),

@@ -13,7 +13,7 @@ from strategy_pipeline.analytics.lookback import bars_needed, sessions_in_reach
 from strategy_pipeline.defs.assets.bars import historical_bars
 from strategy_pipeline.defs.assets.reference import corporate_actions
 from strategy_pipeline.defs.partition_events import publish
-from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, sessions_before, sessions_of
+from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, sessions_of
 from strategy_pipeline.defs.plots import share_bars
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.table_metadata import describe_table
@@ -27,8 +27,6 @@ CODE_VERSION = "features-2"
 DEFAULT_TIMEFRAMES = ["5m", "15m", "1h"]
 # Sessions computed together: the finer the rows, the fewer, so that a piece stays within a few hundred megabytes.
 SESSIONS_AT_ONCE = {"1m": 65, "5m": 130, "15m": 260, "1h": 6_000, "4h": 6_000, "1d": 10_000}
-# The longest look-back of the default timeframes: from 1 January of the previous year.
-LOOK_BACK_SESSIONS = 504
 
 
 class FeaturesConfig(PartitionChoice):
@@ -41,13 +39,14 @@ class FeaturesConfig(PartitionChoice):
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     deps=[
-        dg.AssetDep(historical_bars, partition_mapping=sessions_before(LOOK_BACK_SESSIONS)),
+        dg.AssetDep(historical_bars),
         dg.AssetDep(corporate_actions),
     ],
     code_version=CODE_VERSION,
     description=(
         "One row per symbol and regular-hours bar: prices on the session's own share basis, levels, VWAP, relative "
-        "volume, indicators with warm-up masks, trend state. A row knows nothing past its bar end."
+        "volume, indicators with warm-up masks, trend state. A row knows nothing past its bar end. It looks back at up "
+        "to two years of bars; a session is computed again when any of them has changed (metadata: inputs)."
     ),
     metadata=describe_table(FEATURES),
 )
