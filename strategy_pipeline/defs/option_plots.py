@@ -186,9 +186,9 @@ def smiles(chain: pl.DataFrame) -> str:
     entries = [(_STATUS_COLOURS[status], f"{status.replace('_', ' ')} {counts[status]:,}") for status in present]
     y = 44.0 + panel_height * lines + 14.0
     _legend(canvas, 4.0, y, entries)
-    canvas.circle(8.0, y + 15.0, 2.6, MUTED)
+    canvas.circle(8.0, y + 15.0, 1.8, MUTED)
     canvas.text(18.0, y + 19.0, "call", MUTED, 10.5)
-    canvas.circle(56.0, y + 15.0, 2.6, "#fff", MUTED, 1.2)
+    canvas.line(53.6, y + 15.0, 58.4, y + 15.0, MUTED, 1.4)
     canvas.text(66.0, y + 19.0, "put", MUTED, 10.5)
     return canvas.svg()
 
@@ -425,6 +425,7 @@ def _levels(canvas: Canvas, row: Mapping[str, Any], across: Scale, frame: tuple[
         (row["put_wall"], f"put wall {row['put_wall'] or 0.0:g}", LOSS, "2 3"),
     ]
     ends: list[float] = []
+    texts = []
     for price, words, colour, dash in sorted((one for one in named if one[0] is not None), key=lambda one: one[0]):
         if not across.low <= price <= across.high:
             continue
@@ -434,6 +435,8 @@ def _levels(canvas: Canvas, row: Mapping[str, Any], across: Scale, frame: tuple[
         ends[level : level + 1] = [start + width]
         y = top - 8 - 14 * level
         canvas.line(x, y + 3, x, bottom, colour, 1.3, dash)
+        texts.append((start, y, words, colour))
+    for start, y, words, colour in texts:
         canvas.text(start, y, words, colour, 10.5, weight=600, halo=True)
 
 
@@ -456,8 +459,7 @@ def _smile_panel(canvas: Canvas, part: pl.DataFrame, frame: tuple[float, float, 
     canvas.line(left, bottom, right, bottom, AXIS)
     inside = rows.filter(pl.col("_k").abs() <= reach)
     drawn = ("_k", "iv", "iv_bid", "iv_ask", "iv_err", "iv_status", "option_type")
-    bars, rug, dots = defaultdict(list), defaultdict(list), defaultdict(list)
-    hollow = []
+    bars, rug, calls, puts = defaultdict(list), defaultdict(list), defaultdict(list), defaultdict(list)
     for k, iv, bid, ask, error, status, side in inside.select(drawn).iter_rows():
         x, colour = across(k), _STATUS_COLOURS[status]
         if iv is None:
@@ -468,13 +470,14 @@ def _smile_panel(canvas: Canvas, part: pl.DataFrame, frame: tuple[float, float, 
         if bid is not None and ask is not None:
             bars[colour].append((x, up.clamped(bid * 100.0), x, up.clamped(ask * 100.0)))
         if iv * 100.0 <= ceiling:
-            dots[colour].append((x, up(iv * 100.0), x, up(iv * 100.0)))
-            if side == "put":
-                hollow.append(dots[colour][-1])
-    for lines, width, cap in ((bars, 0.8, "butt"), (rug, 1.1, "butt"), (dots, 4.4, "round")):
+            y = up(iv * 100.0)
+            if side == "call":
+                calls[colour].append((x, y, x, y))
+            else:
+                puts[colour].append((x - 2.4, y, x + 2.4, y))
+    for lines, width, cap in ((bars, 0.8, "butt"), (rug, 1.1, "butt"), (calls, 3.6, "round"), (puts, 1.4, "butt")):
         for colour, of_colour in lines.items():
             canvas.strokes(of_colour, colour, width, cap)
-    canvas.strokes(hollow, "#fff", 2.6, "round")
 
 
 def _spread_words(chosen: Sequence[date], expiries: Sequence[date]) -> str:
