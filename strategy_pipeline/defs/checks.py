@@ -37,7 +37,7 @@ SESSIONS_AT_ONCE = 1_300
 Verdicts = dict[str, tuple[bool, str]]
 
 
-def _keys(context: dg.AssetCheckExecutionContext, everything: dg.PartitionsDefinition[str]) -> list[str]:
+def keys_of_run(context: dg.AssetCheckExecutionContext, everything: dg.PartitionsDefinition[str]) -> list[str]:
     """The partitions of the run; all of them when it has none."""
     tags = context.run.tags
     start = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition")
@@ -137,7 +137,7 @@ BARS_SHOULD = ("quarantined_share", "suspicious_share", "coverage_is_high")
 @dg.multi_asset_check(specs=_specs("historical_bars", BARS_MUST, BARS_SHOULD))
 def bars_checks(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
     """The stored bars of the run's sessions."""
-    keys = _keys(context, SESSIONS)
+    keys = keys_of_run(context, SESSIONS)
     verdicts: dict[str, list[tuple[bool, str]]] = {}
     quarantined = rows = 0
     actions = lake.read(CORPORATE_ACTIONS, [{}])
@@ -176,7 +176,7 @@ def features_checks(
     context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
 ) -> Iterator[dg.AssetCheckResult]:
     """The stored feature rows of the run's sessions, every timeframe."""
-    wanted = set(_keys(context, SESSIONS))
+    wanted = set(keys_of_run(context, SESSIONS))
     keys = [key for key in lake.keys(FEATURES) if key["session"] in wanted]
     frames = [lake.read(FEATURES, keys[at : at + SESSIONS_AT_ONCE]) for at in range(0, len(keys), SESSIONS_AT_ONCE)]
     verdicts = {
@@ -198,7 +198,7 @@ def trades_checks(
     context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
 ) -> Iterator[dg.AssetCheckResult]:
     """The stored trades of the run's detectors, and that dispositions and trades tell the same story."""
-    keys = [{"detector": name} for name in _keys(context, DETECTORS)]
+    keys = [{"detector": name} for name in keys_of_run(context, DETECTORS)]
     trades, dispositions = lake.read(BACKTEST_TRADES, keys), lake.read(SIGNAL_DISPOSITIONS, keys)
     taken = set(dispositions["trade_id"].drop_nulls().to_list())
     lost = taken - set(trades["trade_id"].to_list())
