@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from strategy_pipeline.ingestion.vendor_api import Pages
+from strategy_pipeline.ingestion.vendor_api import Pages, number, plain_text
 from strategy_pipeline.lake.tables import (
     EXERCISE_STYLES,
     INSTANT,
@@ -36,6 +36,8 @@ DATASET = "option_chain_snapshot"
 OPEN_INTEREST_DEFINITION = "open-interest-rest-1"
 # The bounds within which volatilities are looked for here; below stand the vendor's floors of 0 and 1e-7.
 LEAST_IV, GREATEST_IV = 1e-4, 10.0
+# No count of contracts is anywhere near it; what is larger is damage.
+MOST_CONTRACTS = 1e12
 
 # A contract as the vendor shows it at a snapshot, one row each. Sides of a quote are as received, a zero stays zero.
 CHAIN_COLUMNS = pl.Schema(
@@ -113,7 +115,8 @@ _RAW = {
     "open_interest": pl.Float64(),
     "vendor_iv": pl.Float64(),
     "vendor_delta": pl.Float64(),
-    "flags": pl.List(pl.String()),
+    # Words with commas between them: lists are slow to build one by one.
+    "flags": pl.String(),
 }
 # What tells two entries for one contract apart.
 _CONTENT = [name for name in _RAW if name not in ("number", "request_id", "entry", "flags", "fault")]
@@ -156,9 +159,9 @@ def parse_chain(
     entries = dict(zip(raw["number"].to_list(), raw["entry"].to_list(), strict=True))
     quarantine = pl.DataFrame(
         [
-            (DATASET, hours.day, answer.path, request_id, number, fault, _sentence(fault, entries[number]), raw_text)
-            for number, request_id, fault in refused.iter_rows()
-            for raw_text in [json.dumps(entries[number])]
+            (DATASET, hours.day, answer.path, request_id, place, fault, _sentence(fault, entries[place]), raw_text)
+            for place, request_id, fault in refused.iter_rows()
+            for raw_text in [json.dumps(entries[place])]
         ],
         schema=QUARANTINE.polars_schema,
         orient="row",
@@ -215,14 +218,16 @@ class _Entry:
             self.flags.append(f"unreadable_{name}")
         return {}
 
-    def number(self, block: dict[str, Any], name: str, least: float = -math.inf) -> float | None:
-        """A finite number not below `least`; anything else that is there leaves a flag."""
+    def number(
+        self, block: dict[str, Any], name: str, least: float = -math.inf, most: float = math.inf
+    ) -> float | None:
+        """A finite number from `least` to `most`; anything else that is there leaves a flag."""
         found = block.get(name)
         if found is None:
             return None
-        good = isinstance(found, int | float) and not isinstance(found, bool)
-        if good and math.isfinite(found) and found >= least:
-            return float(found)
+        value = number(found)
+        if value is not None and math.isfinite(value) and least <= value <= most:
+            return value
         self.flags.append(f"unreadable_{name}")
         return None
 
@@ -236,11 +241,6 @@ class _Entry:
         self.flags.append(f"unreadable_{name}")
         return None
 
-    def text(self, block: dict[str, Any], name: str) -> str | None:
-        """A text that is not empty."""
-        found = block.get(name)
-        return found if isinstance(found, str) and found else None
-
 
 def _columns_of(entry: Any) -> dict[str, Any]:
     """The fields of an entry, each of the type of its column or None."""
@@ -249,17 +249,17 @@ def _columns_of(entry: Any) -> dict[str, Any]:
     one = _Entry(entry)
     details, quote, trade = one.block("details"), one.block("last_quote"), one.block("last_trade")
     day, greeks, underlying = one.block("day"), one.block("greeks"), one.block("underlying_asset")
-    ticker = one.text(details, "ticker")
+    ticker = plain_text(details.get("ticker"))
     # An index has a value where a share has a price.
     price_name = "price" if underlying.get("price") is not None else "value"
     return {
         "ticker": ticker,
         "fault": None if ticker else "no_ticker",
-        "underlying": one.text(underlying, "ticker"),
+        "underlying": plain_text(underlying.get("ticker")),
         "strike_stated": one.number(details, "strike_price"),
-        "expiration_stated": one.text(details, "expiration_date"),
-        "type_stated": one.text(details, "contract_type"),
-        "style_stated": one.text(details, "exercise_style"),
+        "expiration_stated": plain_text(details.get("expiration_date")),
+        "type_stated": plain_text(details.get("contract_type")),
+        "style_stated": plain_text(details.get("exercise_style")),
         "multiplier": one.number(details, "shares_per_contract"),
         "underlying_price": one.number(underlying, price_name),
         "underlying_us": one.moment_us(underlying, "last_updated"),
@@ -269,24 +269,24 @@ def _columns_of(entry: Any) -> dict[str, Any]:
         "trade_price": one.number(trade, "price"),
         "trade_us": one.moment_us(trade, "sip_timestamp"),
         "day_close": one.number(day, "close"),
-        "day_volume": one.number(day, "volume", 0.0),
+        "day_volume": one.number(day, "volume", 0.0, MOST_CONTRACTS),
         "day_us": one.moment_us(day, "last_updated"),
-        "open_interest": one.number(entry, "open_interest", 0.0),
+        "open_interest": one.number(entry, "open_interest", 0.0, MOST_CONTRACTS),
         "vendor_iv": one.number(entry, "implied_volatility"),
         "vendor_delta": one.number(greeks, "delta"),
-        "flags": one.flags,
+        "flags": ",".join(one.flags),
     }
 
 
 def _raw_frame(answer: Pages) -> pl.DataFrame:
     """The entries of an answer as columns, still unchecked."""
     rows = [
-        {"number": number, "request_id": request_id, "entry": entry, **_columns_of(entry)}
-        for number, request_id, entry in answer.numbered()
+        {"number": place, "request_id": request_id, "entry": entry, **_columns_of(entry)}
+        for place, request_id, entry in answer.numbered()
     ]
     return pl.DataFrame(
         {name: pl.Series(name, [row.get(name) for row in rows], dtype=kind) for name, kind in _RAW.items()}
-    ).with_columns(pl.col("flags").fill_null([]))
+    )
 
 
 def with_terms(raw: pl.DataFrame, reference: pl.DataFrame | None) -> pl.DataFrame:
@@ -440,13 +440,14 @@ def _rows(kept: pl.DataFrame, symbol: str, snapshot_at: datetime, fetched_at: da
             oi_session=pl.when(pl.col("open_interest").is_not_null()).then(pl.lit(previous_session(day))),
             vendor_iv=pl.when(iv_known).then(iv),
             vendor_delta=pl.when(delta_known).then(delta),
-            quality_flags=pl.concat_list(
+            quality_flags=pl.concat_str(
                 "flags",
-                *(
-                    pl.when(is_so).then(pl.lit([name])).otherwise(pl.lit([], dtype=pl.List(pl.String)))
-                    for name, is_so in flags.items()
-                ),
+                *(pl.when(is_so).then(pl.lit(name)) for name, is_so in flags.items()),
+                separator=",",
+                ignore_nulls=True,
             )
+            .str.split(",")
+            .list.eval(pl.element().filter(pl.element() != ""))
             .list.unique()
             .list.sort(),
             available_at=pl.lit(known_at.astimezone(UTC), dtype=INSTANT),
@@ -459,6 +460,6 @@ def _rows(kept: pl.DataFrame, symbol: str, snapshot_at: datetime, fetched_at: da
 
 def _sentence(reason: str, entry: Any) -> str:
     details = entry.get("details") if isinstance(entry, dict) else None
-    ticker = details.get("ticker") if isinstance(details, dict) else None
+    ticker = plain_text(details.get("ticker")) if isinstance(details, dict) else None
     text = REASONS[reason]
     return f"{ticker}: {text}." if ticker else f"{text[:1].upper()}{text[1:]}."

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from strategy_pipeline.ingestion.parse import CLOSING_LAG, LISTED_PER_REASON, ROW_REASONS, SESSION_GRID
-from strategy_pipeline.ingestion.vendor_api import Pages
+from strategy_pipeline.ingestion.vendor_api import Pages, number
 from strategy_pipeline.lake.tables import HISTORICAL_BARS, INSTANT, QUARANTINE
 from strategy_pipeline.market.calendar import (
     EXTENDED_CLOSE_TIME,
@@ -88,13 +88,9 @@ def parse_bars(answer: Pages, instrument: Instrument, timespan: Literal["minute"
     return ParsedBars(bars, _quarantine(answer, listed), raw.height, by_reason)
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
 def _whole(value: Any) -> int | None:
-    number = _number(value)
-    return int(number) if number is not None and abs(number) < 2**62 and number == int(number) else None
+    found = number(value)
+    return int(found) if found is not None and abs(found) < 2**62 and found == int(found) else None
 
 
 def _raw_frame(answer: Pages) -> pl.DataFrame:
@@ -102,16 +98,16 @@ def _raw_frame(answer: Pages) -> pl.DataFrame:
     columns: dict[str, list[Any]] = {
         name: [] for name in ("number", "request_id", "fault", "stamp_ms", "trades", *_NUMBERS)
     }
-    for number, request_id, entry in answer.numbered():
+    for place, request_id, entry in answer.numbered():
         is_record = isinstance(entry, dict)
         record = entry if is_record else {}
-        columns["number"].append(number)
+        columns["number"].append(place)
         columns["request_id"].append(request_id)
         columns["fault"].append(None if is_record else "not_a_record")
         columns["stamp_ms"].append(_whole(record.get("t")))
         columns["trades"].append(_whole(record.get("n")))
         for name, short in _NUMBERS.items():
-            columns[name].append(_number(record.get(short)))
+            columns[name].append(number(record.get(short)))
     kinds = {"number": pl.Int64(), "request_id": pl.String(), "fault": pl.String(), "stamp_ms": pl.Int64()}
     return pl.DataFrame(columns, schema={**kinds, "trades": pl.Int64(), **dict.fromkeys(_NUMBERS, pl.Float64())})
 
@@ -242,12 +238,12 @@ def _quarantine(answer: Pages, listed: pl.DataFrame) -> pl.DataFrame:
                 day or first_session(),
                 answer.path,
                 request_id,
-                number,
+                place,
                 fault,
                 f"{REASONS[fault][:1].upper()}{REASONS[fault][1:]}.",
-                json.dumps(entries[number - 1]),
+                json.dumps(entries[place - 1]),
             )
-            for number, request_id, fault, day in listed.iter_rows()
+            for place, request_id, fault, day in listed.iter_rows()
         ],
         schema=QUARANTINE.polars_schema,
         orient="row",

@@ -4,6 +4,7 @@ Splits and dividends are corporate_actions.py's. Asking the vendor is vendor_api
 """
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any
@@ -13,7 +14,7 @@ import polars as pl
 from strategy_pipeline.errors import DataError
 from strategy_pipeline.ingestion.chain_snapshots import REASONS as CHAIN_REASONS
 from strategy_pipeline.ingestion.chain_snapshots import terms_fault, with_terms
-from strategy_pipeline.ingestion.vendor_api import Pages
+from strategy_pipeline.ingestion.vendor_api import Pages, number, plain_text
 from strategy_pipeline.lake.tables import INSTANT, OPTION_CONTRACTS, QUARANTINE
 from strategy_pipeline.market.calendar import session
 from strategy_pipeline.market.options import STANDARD_MULTIPLIER, morning_of_open_interest
@@ -68,8 +69,8 @@ def parse_contracts(answer: Pages, symbol: str, day: date) -> ParsedContracts:
     """
     hours = session(day)
     columns: dict[str, list[Any]] = {name: [] for name in _RAW}
-    for number, request_id, entry in answer.numbered():
-        for name, value in {"number": number, "request_id": request_id, **_terms_of(entry)}.items():
+    for place, request_id, entry in answer.numbered():
+        for name, value in {"number": place, "request_id": request_id, **_terms_of(entry)}.items():
             columns[name].append(value)
     raw = pl.DataFrame(columns, schema=_RAW)
     # What a reference lists needs no further reference.
@@ -136,12 +137,12 @@ def parse_contracts(answer: Pages, symbol: str, day: date) -> ParsedContracts:
                 day,
                 answer.path,
                 request_id,
-                number,
+                place,
                 fault,
                 f"{REASONS[fault][:1].upper()}{REASONS[fault][1:]}.",
-                json.dumps(records[number - 1]),
+                json.dumps(records[place - 1]),
             )
-            for number, request_id, fault in refused.iter_rows()
+            for place, request_id, fault in refused.iter_rows()
         ],
         schema=QUARANTINE.polars_schema,
         orient="row",
@@ -153,14 +154,22 @@ def parse_contracts(answer: Pages, symbol: str, day: date) -> ParsedContracts:
 def trade_conditions(answer: Pages) -> pl.DataFrame:
     """The vendor's condition codes in CONDITION_COLUMNS, by id; raises DataError for an entry without id or name."""
     rows = []
-    for number, _, entry in answer.numbered():
-        code, name = (entry.get("id"), entry.get("name")) if isinstance(entry, dict) else (None, None)
-        if not isinstance(code, int) or isinstance(code, bool) or not isinstance(name, str):
+    for place, _, entry in answer.numbered():
+        code, name = (entry.get("id"), plain_text(entry.get("name"))) if isinstance(entry, dict) else (None, None)
+        if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code < 2**31 or name is None:
             raise DataError(
-                f"Entry {number} of {answer.path} is no condition with an id and a name, so none is used: run the same "
+                f"Entry {place} of {answer.path} is no condition with an id and a name, so none is used: run the same "
                 "command again, and tell the vendor when it stays so."
             )
-        rows.append((code, name, _text(entry, "type"), _text(entry, "abbreviation"), entry.get("legacy") is True))
+        rows.append(
+            (
+                code,
+                name,
+                plain_text(entry.get("type")),
+                plain_text(entry.get("abbreviation")),
+                entry.get("legacy") is True,
+            )
+        )
     frame = pl.DataFrame(rows, schema=CONDITION_COLUMNS, orient="row")
     return frame.unique(maintain_order=True).sort("id")
 
@@ -169,25 +178,20 @@ def _terms_of(entry: Any) -> dict[str, Any]:
     """The fields of a listed contract, each of the type of its column or None."""
     if not isinstance(entry, dict):
         return dict.fromkeys(_TERMS) | {"fault": "not_a_record", "mixed": False}
-    ticker = _text(entry, "ticker")
+    ticker = plain_text(entry.get("ticker"))
     return {
         "fault": None if ticker else "no_ticker",
         "ticker": ticker,
-        "underlying": _text(entry, "underlying_ticker"),
-        "strike_stated": _number(entry, "strike_price"),
-        "expiration_stated": _text(entry, "expiration_date"),
-        "type_stated": _text(entry, "contract_type"),
-        "style_stated": _text(entry, "exercise_style"),
-        "multiplier": _number(entry, "shares_per_contract"),
+        "underlying": plain_text(entry.get("underlying_ticker")),
+        "strike_stated": _finite(entry.get("strike_price")),
+        "expiration_stated": plain_text(entry.get("expiration_date")),
+        "type_stated": plain_text(entry.get("contract_type")),
+        "style_stated": plain_text(entry.get("exercise_style")),
+        "multiplier": _finite(entry.get("shares_per_contract")),
         "mixed": bool(entry.get("additional_underlyings")),
     }
 
 
-def _text(entry: dict[str, Any], name: str) -> str | None:
-    found = entry.get(name)
-    return found if isinstance(found, str) and found else None
-
-
-def _number(entry: dict[str, Any], name: str) -> float | None:
-    found = entry.get(name)
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+def _finite(value: Any) -> float | None:
+    found = number(value)
+    return found if found is not None and math.isfinite(found) else None

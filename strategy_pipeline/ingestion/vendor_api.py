@@ -193,7 +193,7 @@ class _Connections:
         try:
             # NaN and Infinity are no JSON; whoever sends them means that there is no value.
             page = json.loads(response.data, parse_constant=lambda _: None)
-        except ValueError:
+        except (ValueError, RecursionError):
             page = None
         if not isinstance(page, dict):
             raise _PassingError("sent a damaged page")
@@ -221,6 +221,21 @@ class _Connections:
         if 300 <= status < 400:
             return SourceError(f"{self.base} sends {path} elsewhere ({status}): set MASSIVE_BASE_URL to that address.")
         return SourceError(f"{self.base} refuses the request for {path} ({status}): check the symbol and the dates.")
+
+
+def number(value: Any) -> float | None:
+    """A JSON number as a float, infinite beyond the range of floats; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def plain_text(value: Any) -> str | None:
+    """A JSON text of ASCII characters that is not empty, as codes and dates are; None for anything else."""
+    return value if isinstance(value, str) and value and value.isascii() else None
 
 
 class VendorApi:
@@ -357,7 +372,7 @@ class VendorApi:
                     f"Page {number} of {path} at {self.location} is {fault}, so nothing of the answer is used: run the "
                     "same command again, and tell the vendor when it stays so."
                 )
-            found.append((str(page.get("request_id") or ""), records or []))
+            found.append((plain_text(page.get("request_id")) or "", records or []))
             following = page.get("next_url")
             if not following:
                 return Pages(path, tuple(found), self._now())

@@ -17,7 +17,7 @@ from strategy_pipeline.ingestion.mirror import RawFile
 from strategy_pipeline.lake import files
 
 BUCKET = "flatfiles"
-SECRET = "do-not-print-this-secret"
+SECRET = "do-not-print-me"
 PUBLISHED_AT = datetime(2013, 10, 5, 15, 0, tzinfo=UTC)
 
 

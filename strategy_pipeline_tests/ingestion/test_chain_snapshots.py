@@ -118,6 +118,20 @@ class TestRealChains:
         ]
         assert chain["oi_session"].unique().to_list() == [date(2015, 12, 23)]
 
+    def test_contracts_that_slip_from_page_to_page_over_http_count_once(self, shared_data: Path) -> None:
+        last: list[Any] = []
+
+        def repeat_the_last_of_the_page_before(page: dict[str, Any]) -> None:
+            page["results"] = [*last, *page["results"]]
+            last[:] = page["results"][-3:]
+
+        with serving(RestPeer(shared_data / "rest" / "v3", date(2015, 12, 24))) as peer:
+            peer.edit = repeat_the_last_of_the_page_before
+            answer = VendorApi(RESTClient(KEY, base=peer.url)).chain_snapshot("GOOG")
+        parsed = parse_chain(answer, "GOOG", CHRISTMAS_EVE_CLOSE)
+        # Three of each of the eight pages before the last.
+        assert (parsed.chain.height, parsed.by_reason) == (2_192, {"duplicate_identical": 24})
+
     def test_an_index_has_a_value_where_a_share_has_a_price(self, fetch: Callable[..., Pages]) -> None:
         at = datetime(2021, 1, 4, 21, 0, tzinfo=UTC)
         chain = parse_chain(fetch("I:SPX", date(2021, 1, 4)), "SPX", at).chain
@@ -256,6 +270,8 @@ class TestEntries:
                 "unreadable_last_updated",
             ),
             ({"open_interest": -5}, "open_interest", "unreadable_open_interest"),
+            ({"open_interest": 10**400}, "open_interest", "unreadable_open_interest"),
+            ({"day": {"volume": 1e300}}, "volume", "unreadable_volume"),
             ({"underlying_asset": {"ticker": "XYZ", "price": 0}}, "underlying_price", "no_underlying_price"),
             ({"underlying_asset": {"ticker": "XYZ", "price": -1}}, "underlying_price", "no_underlying_price"),
             ({"implied_volatility": 0}, "vendor_iv", "vendor_iv_out_of_range"),
@@ -294,6 +310,7 @@ class TestRefused:
             ({}, "no_ticker"),
             (entry(details={}), "no_ticker"),
             (entry(details=details(ticker=42)), "no_ticker"),
+            (entry(details=details(ticker="O:XYZ\ud800")), "no_ticker"),
             (entry(details=details(ticker="O:XYZ240315X00050000")), "malformed_ticker"),
             (entry(details=details(ticker="O:XYZ241315C00050000")), "malformed_ticker"),
             (entry(details=details(ticker="XYZ")), "malformed_ticker"),

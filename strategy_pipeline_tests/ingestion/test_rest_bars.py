@@ -116,6 +116,8 @@ class TestRefused:
             (bar(datetime(2024, 3, 5, 8, 59, tzinfo=UTC)), "outside_hours"),
             (bar(t=ms(OPEN) + 1_000), "off_grid"),
             (bar(h=float("inf")), "price_not_finite"),
+            (bar(h=10**400), "price_not_finite"),
+            (bar(t=10**400), "unreadable_value"),
             (bar(l=0), "price_not_positive"),
             (bar(l=50.1), "prices_not_ordered"),
             (bar(v=-1), "bad_volume"),
