@@ -86,8 +86,7 @@ def each_snapshot(
     ingested_at = _newest_publication((contracts, underlying_bars, quotes, prints, open_interest))
     last_day = pl.col("expires_at").dt.convert_time_zone("America/New_York").dt.date()
     terms = contracts.filter((pl.col("session") == day) & (last_day >= day)).select(_TERMS).sort("contract_ticker")
-    minutes = underlying_bars.filter((pl.col("session") == day) & (pl.col("timeframe").cast(pl.String) == "1m"))
-    bars = _Feed(minutes.select("symbol", "close", event_at="bar_end", available_at="available_at"), "symbol")
+    bars = _Feed(minute_bars_of(underlying_bars.filter(pl.col("session") == day)), "symbol")
     quoted = _Feed(_shaped(quotes, _QUOTE_SCHEMA), "contract_ticker")
     printed = _Feed(
         _shaped(prints, _PRINT_SCHEMA).filter(pl.col("price") > 0), "contract_ticker", cumulative=("size", "volume")
@@ -96,12 +95,10 @@ def each_snapshot(
     for snapshot_at in sorted(snapshots) if snapshots is not None else snapshot_instants(day):
         known_at = snapshot_at + SNAPSHOT_LAG
         chain = terms.filter(pl.col("available_at") <= known_at).drop("available_at")
-        minutes_left = (pl.col("expires_at") - pl.lit(snapshot_at, dtype=INSTANT)).dt.total_microseconds() / 60e6
         chain = chain.with_columns(
+            session=pl.lit(day),
             snapshot_at=pl.lit(snapshot_at, dtype=INSTANT),
             known_at=pl.lit(known_at, dtype=INSTANT),
-            minutes_to_expiry=minutes_left.clip(lower_bound=0.0),
-            dte=(last_day - pl.lit(day)).dt.total_days().cast(pl.Int32),
         )
         chain = as_of(
             chain, bars.until(snapshot_at), by=["symbol"], at="known_at", columns={"close": "underlying_price"},
@@ -120,20 +117,94 @@ def each_snapshot(
             chain, interest, by=["contract_ticker"], at="known_at",
             columns={"open_interest": "open_interest", "oi_session": "oi_session"},
         )  # fmt: skip
-        chain = _with_ranks(chain, iv_ranks)
         chain = chain.with_columns(
             quote_age_s=_seconds_since("quoted_at"),
             last_age_s=_seconds_since("last_at"),
-            rate=pl.Series(
-                _rates(rates, known_at, chain["minutes_to_expiry"].to_numpy() / MINUTES_PER_YEAR), nan_to_null=True
-            ),
             # Once something on an underlying has traded, a contract without a print has a volume of zero.
             volume=pl.coalesce(
                 "volume", pl.when(pl.col("volume").is_not_null().any().over("symbol")).then(pl.lit(0.0))
             ).cast(pl.Int64),
+            vendor_iv=pl.lit(None, dtype=pl.Float64),
+            vendor_delta=pl.lit(None, dtype=pl.Float64),
+            source=pl.lit(source),
+            ingested_at=ingested_at.fill_null(pl.col("known_at")),
         )
-        valued = value_chain(chain, _dividends(actions, known_at), rules)
-        yield _as_table(valued, day, ingested_at, source, _splitting(actions, day))
+        yield _valued(chain, snapshot_at, rates, actions, iv_ranks, rules)
+
+
+def value_snapshot(
+    chain: pl.DataFrame,
+    *,
+    underlying_bars: pl.DataFrame | None = None,
+    rates: pl.DataFrame | None = None,
+    actions: pl.DataFrame | None = None,
+    iv_ranks: pl.DataFrame | None = None,
+    rules: ChainRules = DEFAULT_RULES,
+    source: str = "rest",
+) -> pl.DataFrame:
+    """Rows of ``historical_greeks`` from the vendor's own picture of a chain, valued as chain_snapshots does.
+
+    chain: one instant (`snapshot_at`) of one session: the terms of ``option_contracts``, underlying_price with
+        underlying_at, bid, ask, quote_age_s, last with last_at and last_age_s, volume, open_interest, oi_session,
+        vendor_iv, vendor_delta, quality_flags, available_at and ingested_at.
+    underlying_bars: 1m rows of ``historical_bars``, without which a last print has no underlying of its own time and
+        so no volatility. The rest is as in chain_snapshots. An underlying older than MAX_UNDERLYING_AGE counts as
+        missing. Raises ContractError when open interest describes its own session.
+    """
+    if chain.is_empty():
+        return HISTORICAL_GREEKS.empty()
+    snapshot_at = chain["snapshot_at"][0]
+    if chain["snapshot_at"].n_unique() > 1:
+        raise ValueError("a picture of a chain has one snapshot_at")
+    if chain.filter(pl.col("oi_session") >= pl.col("session")).height:
+        raise ContractError(f"Open interest at {snapshot_at} describes that session itself: leave its oi_session out.")
+    recent = pl.col("snapshot_at") - pl.col("underlying_at") <= MAX_UNDERLYING_AGE
+    work = chain.with_columns(
+        # What came while the pages were fetched was known when the last of them was there.
+        known_at=pl.max_horizontal("available_at", "snapshot_at"),
+        underlying_price=pl.when(recent & (pl.col("underlying_price") > 0)).then("underlying_price"),
+        oi_session=pl.when(pl.col("open_interest").is_not_null()).then("oi_session"),
+        open_interest=pl.when(pl.col("oi_session").is_not_null()).then("open_interest"),
+        # A price that cannot be one is none; a bid or ask of zero is a side without an order.
+        bid=pl.when(pl.col("bid").is_finite() & (pl.col("bid") >= 0)).then("bid"),
+        ask=pl.when(pl.col("ask").is_finite() & (pl.col("ask") >= 0)).then("ask"),
+        last=pl.when(pl.col("last").is_finite() & (pl.col("last") > 0)).then("last"),
+        source=pl.lit(source),
+        quality=pl.lit("final"),
+    ).sort("contract_ticker")
+    bars = minute_bars_of(underlying_bars)
+    work = _with_underlying_of_print(work.drop("available_at"), bars)
+    return _valued(work, snapshot_at, rates, actions, iv_ranks, rules)
+
+
+def minute_bars_of(bars: pl.DataFrame | None) -> pl.DataFrame:
+    """Symbol, close, end and availability of the 1m rows of ``historical_bars``; none without bars."""
+    if bars is None:
+        return pl.DataFrame(schema={"symbol": pl.String, "close": pl.Float64, **_TIMES})
+    minutes = bars.filter(pl.col("timeframe").cast(pl.String) == "1m")
+    return minutes.select("symbol", "close", event_at="bar_end", available_at="available_at")
+
+
+def _valued(
+    chain: pl.DataFrame,
+    snapshot_at: datetime,
+    rates: pl.DataFrame | None,
+    actions: pl.DataFrame | None,
+    iv_ranks: pl.DataFrame | None,
+    rules: ChainRules,
+) -> pl.DataFrame:
+    """What is known of each contract at an instant, valued, as rows of ``historical_greeks``."""
+    day, known_at = chain["session"].first(), snapshot_at + SNAPSHOT_LAG
+    minutes_left = (pl.col("expires_at") - pl.col("snapshot_at")).dt.total_microseconds() / 60e6
+    last_day = pl.col("expires_at").dt.convert_time_zone("America/New_York").dt.date()
+    chain = _with_ranks(chain, iv_ranks).with_columns(
+        minutes_to_expiry=minutes_left.clip(lower_bound=0.0),
+        dte=(last_day - pl.col("session")).dt.total_days().cast(pl.Int32),
+    )
+    years = chain["minutes_to_expiry"].to_numpy() / MINUTES_PER_YEAR
+    chain = chain.with_columns(rate=pl.Series(_rates(rates, known_at, years), nan_to_null=True))
+    splitting = _splitting(actions, day) if isinstance(day, date) else []
+    return _as_table(value_chain(chain, _dividends(actions, known_at), rules), splitting)
 
 
 class _Feed:
@@ -143,10 +214,10 @@ class _Feed:
         # Usable at an instant: it happened by then, and was known by the time the snapshot itself is known.
         usable = pl.max_horizontal(pl.col("event_at"), pl.col("available_at") - SNAPSHOT_LAG)
         self.frame = frame.with_columns(_usable_from=usable).sort("_usable_from", "event_at", maintain_order=True)
+        self.key, self.total = key, None if cumulative is None else cumulative[1]
         if cumulative is not None:
             size, total = cumulative
             self.frame = self.frame.with_columns(pl.col(size).cum_sum().over(key).alias(total))
-        self.key = key
         self.state = self.frame.clear()
         self.place = 0
 
@@ -155,7 +226,11 @@ class _Feed:
         stop = self.frame.select((pl.col("_usable_from") <= snapshot_at).sum()).item()
         window = self.frame.slice(self.place, stop - self.place)
         self.place = stop
-        self.state = pl.concat([self.state, window]).unique(self.key, keep="last", maintain_order=True)
+        both = pl.concat([self.state, window]).sort("event_at", "_usable_from", maintain_order=True)
+        if self.total is not None:
+            # What became known late belongs to the total, and not to what is newest.
+            both = both.with_columns(pl.col(self.total).max().over(self.key))
+        self.state = both.unique(self.key, keep="last", maintain_order=True)
         return self.state
 
     def all(self) -> pl.DataFrame:
@@ -242,7 +317,7 @@ def _splitting(actions: pl.DataFrame | None, day: date) -> list[str]:
     return found["symbol"].unique().sort().to_list()
 
 
-def _as_table(valued: pl.DataFrame, day: date, ingested_at: pl.Expr, source: str, splitting: list[str]) -> pl.DataFrame:
+def _as_table(valued: pl.DataFrame, splitting: list[str]) -> pl.DataFrame:
     """A valued chain in the columns and types of ``historical_greeks``."""
     split = pl.col("symbol").is_in(splitting)
     nothing = pl.lit([], dtype=pl.List(pl.String))
@@ -257,15 +332,10 @@ def _as_table(valued: pl.DataFrame, day: date, ingested_at: pl.Expr, source: str
     )
     return (
         valued.with_columns(
-            session=pl.lit(day),
             quality_flags=flags,
             open_interest=pl.when(~split).then("open_interest"),
             oi_session=pl.when(~split & pl.col("open_interest").is_not_null()).then("oi_session"),
-            vendor_iv=pl.lit(None, dtype=pl.Float64),
-            vendor_delta=pl.lit(None, dtype=pl.Float64),
-            source=pl.lit(source),
             available_at="known_at",
-            ingested_at=ingested_at.fill_null(pl.col("known_at")),
             revision=pl.lit(0, dtype=pl.Int32),
             definition_version=pl.lit(DEFINITION),
         )

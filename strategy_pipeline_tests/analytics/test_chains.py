@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from strategy_pipeline.analytics.chains import chain_snapshots, each_snapshot
+from strategy_pipeline.analytics.chains import chain_snapshots, each_snapshot, value_snapshot
 from strategy_pipeline.errors import ContractError
 from strategy_pipeline.ingestion.option_files import option_contracts, parse_rates
 from strategy_pipeline.lake.store import conform
@@ -388,6 +388,109 @@ def test_nothing_after_a_snapshot_changes_it(goog):
     assert chain_snapshots(**shuffled, rates=rates, snapshots=instants[-1:]).equals(
         whole.filter(pl.col("snapshot_at") == instants[-1])
     )
+
+
+def picture_of(rows: pl.DataFrame, contracts: pl.DataFrame) -> pl.DataFrame:
+    """Rows of one instant as the vendor's REST side would show them."""
+    terms = contracts.select("contract_ticker", "root", "expires_at")
+    kept = (
+        "contract_ticker", "snapshot_at", "symbol", "session", "expiration", "strike", "option_type", "exercise_style",
+        "settlement", "multiplier", "underlying_price", "bid", "ask", "quote_age_s", "last", "volume",
+        "open_interest", "oi_session", "quality_flags", "available_at", "ingested_at",
+    )  # fmt: skip
+    return (
+        rows.select(kept)
+        .join(terms, on="contract_ticker", how="inner")
+        .with_columns(
+            underlying_at="snapshot_at", last_at=pl.lit(None, dtype=INSTANT), last_age_s=pl.lit(None, dtype=pl.Float64),
+            vendor_iv=pl.lit(0.2), vendor_delta=pl.lit(0.5),
+        )
+    )  # fmt: skip
+
+
+SAME_EITHER_WAY = (
+    "iv",
+    "iv_bid",
+    "iv_ask",
+    "delta",
+    "gamma",
+    "forward",
+    "rate",
+    "iv_status",
+    "minutes_to_expiry",
+    "dte",
+)
+
+
+def test_the_same_quotes_give_the_same_rows_from_the_vendors_picture_and_from_files(goog):
+    rates = flat_curve(0.005)
+    from_files = chain_snapshots(**goog, rates=rates, snapshots=[CLOSE_OF_HALF_DAY])
+    shown = picture_of(from_files, goog["contracts"]).sample(fraction=1.0, shuffle=True, seed=3)
+    from_rest = conform(HISTORICAL_GREEKS, value_snapshot(shown, rates=rates))
+    quoted = from_files["bid"].is_not_null()
+    for name in SAME_EITHER_WAY:
+        assert from_rest.filter(quoted)[name].equals(from_files.filter(quoted)[name], null_equal=True), name
+    assert from_rest["source"].unique().to_list() == ["rest"]
+    assert from_rest["vendor_iv"].unique().to_list() == [0.2]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"underlying_price": None},
+        {"underlying_price": 0.0},
+        {"underlying_at": FIRST - timedelta(minutes=16)},
+        {"underlying_at": None},
+    ],
+)
+def test_a_vendors_picture_without_a_recent_underlying_has_rows_and_no_volatility(changes):
+    shown = picture_of(snapshot(), contracts_named(CALL, PUT))
+    shown = shown.with_columns(pl.lit(value, dtype=shown.schema[name]).alias(name) for name, value in changes.items())
+    rows = conform(HISTORICAL_GREEKS, value_snapshot(shown, rates=flat_curve(0.01)))
+    assert rows["iv_status"].cast(pl.String).to_list() == ["missing_input"] * 2
+    assert rows["underlying_price"].null_count() == 2
+
+
+def test_prices_of_a_vendors_picture_that_cannot_be_prices_are_null():
+    shown = picture_of(snapshot(), contracts_named(CALL, PUT)).with_columns(
+        bid=pl.lit(-1.0), ask=pl.lit(float("nan")), last=pl.lit(0.0)
+    )
+    rows = conform(HISTORICAL_GREEKS, value_snapshot(shown, rates=flat_curve(0.01)))
+    assert rows.select("bid", "ask", "last", "iv").null_count().row(0) == (2, 2, 2, 2)
+
+
+def test_open_interest_of_its_own_session_in_a_vendors_picture_is_refused():
+    shown = picture_of(snapshot(), contracts_named(CALL, PUT)).with_columns(oi_session="session")
+    with pytest.raises(ContractError, match="describes that session itself"):
+        value_snapshot(shown, rates=flat_curve(0.01))
+
+
+def test_a_print_in_a_vendors_picture_needs_the_underlying_of_its_own_time():
+    printed_at = FIRST - timedelta(minutes=5)
+    shown = picture_of(snapshot(quotes=None), contracts_named(CALL, PUT)).with_columns(
+        last=pl.lit(2.05), last_at=pl.lit(printed_at, dtype=INSTANT), last_age_s=pl.lit(300.0)
+    )
+    alone = value_snapshot(shown, rates=flat_curve(0.01))
+    bars = minute_bars(("XYZ", printed_at, 100.0))
+    with_bars = conform(HISTORICAL_GREEKS, value_snapshot(shown, rates=flat_curve(0.01), underlying_bars=bars))
+    assert alone["iv"].null_count() == 2
+    assert with_bars["iv_source"].cast(pl.String).to_list() == ["trade", "trade"]
+
+
+def test_an_empty_picture_has_no_rows():
+    shown = picture_of(snapshot(), contracts_named(CALL, PUT)).clear()
+    assert value_snapshot(shown).equals(HISTORICAL_GREEKS.empty())
+
+
+def test_a_bar_that_becomes_known_late_does_not_hide_a_newer_one():
+    minute = timedelta(minutes=1)
+    bars = minute_bars(("XYZ", FIRST, 101.0), ("XYZ", FIRST - minute, 99.0)).with_columns(
+        available_at=pl.when(pl.col("close") == 99.0)
+        .then(pl.lit(FIRST + minute, dtype=INSTANT))
+        .otherwise("available_at")
+    )
+    rows = snapshot(underlying_bars=bars, snapshots=[FIRST, FIRST + timedelta(minutes=15)])
+    assert rows["underlying_price"].to_list() == [101.0] * 4
 
 
 def at_noon(day: date) -> datetime:
