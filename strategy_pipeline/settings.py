@@ -5,6 +5,7 @@ and a secret never appears in a message or a repr.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,8 @@ class Settings(BaseSettings):
             ("postgresql://", "postgresql+", "postgres://")
         ):
             raise ValueError("no PostgreSQL address")
-        return value
+        # Hosts hand out postgres://, which SQLAlchemy does not know.
+        return value and SecretStr(re.sub("^postgres://", "postgresql://", value.get_secret_value()))
 
     @field_validator("massive_s3_bucket", "massive_s3_region")
     @classmethod
@@ -226,9 +228,17 @@ def _sentence(error: ValidationError) -> str:
     return "; ".join(parts) + "."
 
 
-def set_dagster_home(home: str) -> None:
-    """Tells Dagster in this process where its instance lies; dagster.yaml refers to it."""
-    os.environ["DAGSTER_HOME"] = home
+def set_dagster_environment(settings: Settings, home: str) -> None:
+    """Tells Dagster in this process, and in those it starts, where its instance lies and what it stores in."""
+    os.environ.update(dagster_environment(settings, home))
+
+
+def dagster_environment(settings: Settings, home: str) -> dict[str, str]:
+    """The variables that dagster.yaml and its storage refer to, whatever folder a process is started in."""
+    variables = {"DAGSTER_HOME": home}
+    if settings.dagster_postgres_url is not None:
+        variables["DAGSTER_POSTGRES_URL"] = settings.dagster_postgres_url.get_secret_value()
+    return variables
 
 
 def environment_with(**variables: str) -> dict[str, str]:

@@ -1,9 +1,12 @@
 """Fixtures shared by the whole suite, and nothing that a single test module could hold itself."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from strategy_pipeline_tests.postgres_server import PostgresServer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -17,3 +20,17 @@ def shared_data() -> Path:
             f"The real market data is not at {path}: put it there or point STRATEGY_SHARED_DATA at it.", pytrace=False
         )
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server, started for the tests that ask for it and stopped after the last of them."""
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def new_database(postgres_server: PostgresServer) -> Callable[[], str]:
+    """Makes an empty PostgreSQL database and returns its URL."""
+    return postgres_server.new_database

@@ -141,6 +141,36 @@ def test_doctor_is_content_with_an_empty_machine_and_not_with_a_missing_mirror(r
     assert "correct FLAT_FILES_URL" in ill.stdout
 
 
+def test_doctor_says_what_dagster_stores_in(run, new_database, postgres_server):
+    assert re.search(r"ok +dagster .*: 0 runs, stored in quick SQLite\n", run("doctor").stdout)
+    there = run("doctor", DAGSTER_POSTGRES_URL=new_database())
+    assert re.search(r"ok +dagster +DAGSTER_POSTGRES_URL: 0 runs, stored in quick PostgreSQL\n", there.stdout)
+    assert postgres_server.password not in there.stdout + there.stderr
+    absent = run("doctor", DAGSTER_POSTGRES_URL="postgresql://user:hunter2@127.0.0.1:1/db")
+    assert absent.returncode == 1
+    assert re.search(r"BROKEN +dagster .*DAGSTER_POSTGRES_URL cannot be opened.*check host, port", absent.stdout)
+    assert "hunter2" not in absent.stdout + absent.stderr
+
+
+def test_runs_are_stored_in_the_database_when_one_is_named(run, shared_data, new_database, tmp_path):
+    words = ["--dataset", "us_stocks_sip/minute_aggs_v1", "--start", "2013-10-04", "--end", "2013-10-10"]
+    there = {"DAGSTER_POSTGRES_URL": new_database()}
+    process = run("backfill", "download", *words, FLAT_FILES_URL=str(shared_data), **there)
+    assert "files of 5 sessions" in process.stdout, process.stderr
+    assert "1 runs, stored in quick PostgreSQL" in run("doctor", **there).stdout
+    assert not list((tmp_path / "home" / "dagster").rglob("*.db"))
+
+
+def test_a_database_that_cannot_be_opened_is_one_sentence(run, shared_data):
+    words = ["--dataset", "us_stocks_sip/minute_aggs_v1", "--start", "2013-10-04", "--end", "2013-10-10"]
+    url = "postgresql://user:hunter2@127.0.0.1:1/db"
+    process = run("backfill", "download", *words, FLAT_FILES_URL=str(shared_data), DAGSTER_POSTGRES_URL=url)
+    assert process.returncode == 1
+    assert "DAGSTER_POSTGRES_URL cannot be opened" in process.stderr
+    assert process.stderr.count("\n") == 1
+    assert "hunter2" not in process.stdout + process.stderr
+
+
 def test_doctor_never_prints_a_secret(run):
     process = run(
         "doctor",

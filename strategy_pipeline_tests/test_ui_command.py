@@ -17,3 +17,10 @@ def test_the_servers_see_the_instance_and_home_of_this_project_and_send_no_telem
     assert variables["STRATEGY_HOME"] == str(tmp_path)
     assert variables["DAGSTER_DISABLE_TELEMETRY"] == "1"
     assert "InstanceStorage" in (tmp_path / "dagster" / "dagster.yaml").read_text()
+
+
+def test_the_servers_store_in_the_database_of_the_settings_and_no_file_names_it(tmp_path):
+    url = "postgres://user:hunter2@db/dagster"
+    variables = environment(load_settings({"STRATEGY_HOME": str(tmp_path), "DAGSTER_POSTGRES_URL": url}))
+    assert variables["DAGSTER_POSTGRES_URL"] == "postgresql://user:hunter2@db/dagster"
+    assert "hunter2" not in (tmp_path / "dagster" / "dagster.yaml").read_text()

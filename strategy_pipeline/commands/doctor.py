@@ -11,7 +11,13 @@ from strategy_pipeline.errors import NotEntitledError, PipelineError
 from strategy_pipeline.settings import Settings, load_settings, load_watchlist
 
 OK, NOTE, BROKEN = "ok", "note", "BROKEN"
-PINNED = {"dagster": "1.13.27", "dagster-webserver": "1.13.27", "dagster-dg-cli": "1.13.27", "dagster-aws": "0.29.27"}
+PINNED = {
+    "dagster": "1.13.27",
+    "dagster-webserver": "1.13.27",
+    "dagster-dg-cli": "1.13.27",
+    "dagster-aws": "0.29.27",
+    "dagster-postgres": "0.29.27",
+}
 NEEDED_FREE_BYTES = 2_000_000_000
 
 
@@ -154,21 +160,26 @@ def _lake(settings: Settings) -> Finding:
 
 
 def _dagster(settings: Settings) -> Finding:
-    from strategy_pipeline.defs.launch import open_instance
+    from strategy_pipeline.defs.launch import open_instance, storage_of
 
     with open_instance(settings) as instance:
         runs = instance.get_runs_count()
-        storage = type(instance.event_log_storage).__name__
-    return Finding(OK, "dagster", f"{settings.dagster_home}: {runs} runs, {storage}")
+        storage, is_quick = storage_of(instance)
+    place = "DAGSTER_POSTGRES_URL" if settings.dagster_postgres_url is not None else str(settings.dagster_home)
+    if is_quick:
+        return Finding(OK, "dagster", f"{place}: {runs} runs, stored in {storage}")
+    return Finding(
+        NOTE,
+        "dagster",
+        f"{place}: {runs} runs, stored in {storage}, which is slow: install dagster=={PINNED['dagster']}.",
+    )
 
 
 def _postgres(settings: Settings) -> Finding:
-    chosen = [name for name in ("database_url", "dagster_postgres_url") if getattr(settings, name) is not None]
-    if not chosen:
-        return Finding(OK, "postgres", "not configured, and not needed")
+    if settings.database_url is None:
+        return Finding(OK, "postgres", "no serving copy is configured, and none is needed")
     from strategy_pipeline.defs.resources import database_answers
 
-    for name in chosen:
-        if not database_answers(getattr(settings, name)):
-            return Finding(BROKEN, "postgres", f"{name.upper()} cannot be reached: check host, port and password.")
-    return Finding(OK, "postgres", ", ".join(name.upper() for name in chosen) + " can be reached")
+    if not database_answers(settings.database_url):
+        return Finding(BROKEN, "postgres", "DATABASE_URL cannot be reached: check host, port and password.")
+    return Finding(OK, "postgres", "DATABASE_URL can be reached")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from strategy_pipeline.defs.launch import prepare_home
-from strategy_pipeline.settings import PROJECT_ROOT, Settings, environment_with
+from strategy_pipeline.settings import PROJECT_ROOT, Settings, dagster_environment, environment_with
 
 HOST = "127.0.0.1"
 
@@ -19,7 +19,7 @@ def command(port: int) -> list[str]:
 def environment(settings: Settings) -> dict[str, str]:
     """The environment of the servers: the same places whatever folder they are started in, and no telemetry."""
     return environment_with(
-        DAGSTER_HOME=prepare_home(settings),
+        **dagster_environment(settings, prepare_home(settings)),
         STRATEGY_HOME=str(settings.strategy_home),
         DAGSTER_DISABLE_TELEMETRY="1",
     )

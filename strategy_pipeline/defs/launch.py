@@ -1,6 +1,7 @@
 """Runs that the command line starts: on the configured instance, in this process, one run over a whole range.
 
-The instance keeps its folder below STRATEGY_HOME; what it stores with is said by the repository's dagster.yaml.
+The instance keeps its folder below STRATEGY_HOME; what it stores with is said by the repository's dagster.yaml and
+decided in instance.py.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,9 +10,10 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
+from strategy_pipeline.defs.instance import describe_storage
 from strategy_pipeline.errors import MissingDataError
 from strategy_pipeline.lake import files
-from strategy_pipeline.settings import PROJECT_ROOT, Settings, set_dagster_home
+from strategy_pipeline.settings import PROJECT_ROOT, Settings, set_dagster_environment
 
 # For callers that hand these on without knowing Dagster.
 Definitions: TypeAlias = dg.Definitions
@@ -36,9 +38,13 @@ def prepare_home(settings: Settings) -> str:
 def open_instance(settings: Settings) -> dg.DagsterInstance:
     """The project's Dagster instance."""
     home = prepare_home(settings)
-    # dagster.yaml says its storage lies there.
-    set_dagster_home(home)
+    set_dagster_environment(settings, home)
     return dg.DagsterInstance.from_config(home)
+
+
+def storage_of(instance: dg.DagsterInstance) -> tuple[str, bool]:
+    """``quick SQLite`` and the like, and whether it is the quick form."""
+    return describe_storage(instance.event_log_storage)
 
 
 def session_range(start: date, end: date) -> tuple[str, str]:

@@ -78,7 +78,7 @@ def database_answers(url: SecretStr) -> bool:
         engine = create_engine(url.get_secret_value(), connect_args={"connect_timeout": 5})
         with engine.connect():
             return True
-    except (SQLAlchemyError, ImportError):
+    except (SQLAlchemyError, ImportError, ValueError):
         return False
 
 
