@@ -181,7 +181,9 @@ def minute_bars_of(bars: pl.DataFrame | None) -> pl.DataFrame:
     """Symbol, close, end and availability of the 1m rows of ``historical_bars``; none without bars."""
     if bars is None:
         return pl.DataFrame(schema={"symbol": pl.String, "close": pl.Float64, **_TIMES})
-    minutes = bars.filter(pl.col("timeframe").cast(pl.String) == "1m")
+    minutes = bars.filter(
+        (pl.col("timeframe").cast(pl.String) == "1m") & pl.col("close").is_finite() & (pl.col("close") > 0)
+    )
     return minutes.select("symbol", "close", event_at="bar_end", available_at="available_at")
 
 

@@ -114,6 +114,12 @@ def test_without_a_recent_underlying_there_is_a_row_without_volatility(end):
     assert (row["bid"], row["open_interest"]) == (2.00, 50)
 
 
+@pytest.mark.parametrize("close", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_price_of_the_underlying_that_cannot_be_one_counts_as_none(close):
+    row = of_call(underlying_bars=minute_bars(("XYZ", FIRST, close)))
+    assert (row["underlying_price"], row["iv_status"]) == (None, "missing_input")
+
+
 def test_the_underlying_may_stop_in_the_middle_of_a_session():
     instants = snapshot_instants(DAY)
     bars = minute_bars(*(("XYZ", moment, 100.0) for moment in instants[:13]))

@@ -1,5 +1,7 @@
 """Quotes, prints, open interest, contracts and rates of options: what is kept, what is refused, and why."""
 
+import gzip
+import random
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 
@@ -136,6 +138,25 @@ def test_a_file_that_cannot_be_used_says_so_in_one_sentence(raw_file, content, r
     assert found.rows.is_empty()
     assert found.refusal
     assert found.quarantine.select("reason", "line_number").rows() == [(reason, 0)]
+
+
+def test_a_file_cut_off_in_the_middle_is_refused_as_a_whole(raw_file):
+    whole = gzip.compress((HEADER + quote_row() * 500).encode(), mtime=0)
+    found = checked(parse_option_quotes(raw_file(QUOTES, whole[: len(whole) // 2]), DAY))
+    assert found.quarantine["reason"].to_list() == ["damaged_file"]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_whatever_happens_to_a_file_every_row_is_kept_refused_or_filtered(raw_file, seed):
+    draw = random.Random(seed)
+    body = "".join(quote_row(sequence=number, at=AT + number) for number in range(30))
+    letters = list(body)
+    for _ in range(draw.randrange(1, 12)):
+        place = draw.randrange(len(letters))
+        letters[place] = draw.choice(["", ",", '"', "\n", "-", "x", ".", "9", "\x00", "\u00e9", " "])
+    found = quotes(raw_file, "".join(letters), symbols=draw.choice([None, ["GOOG"], ["SPX"]]))
+    assert found.rows["bid"].drop_nulls().is_finite().all()
+    conform(OPTION_CONTRACTS, option_contracts(DAY, {"quotes": found.rows}).rows)
 
 
 def interest(raw_file: WriteRaw, body: str, header: str = "ticker,date,open_interest,timestamp\n") -> OptionFile:
