@@ -5,6 +5,7 @@ The dialect is DuckDB's. Nothing is run here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -56,13 +57,18 @@ def _columns(schemas: Schemas) -> dict[str, Any]:
 
 def _qualified(sql: str, schemas: Schemas) -> Any:
     """The SELECT with every column under its table and stars spelled out; raises DataError for unknown columns."""
+    return _resolved(sql, tuple((table, tuple(schema.names())) for table, schema in schemas.items()))
+
+
+@cache
+def _resolved(sql: str, known: tuple[tuple[str, tuple[str, ...]], ...]) -> Any:
     from sqlglot.errors import OptimizeError
     from sqlglot.optimizer.qualify import qualify
 
-    known = _columns(schemas)
+    schema: dict[str, Any] = {table: dict.fromkeys(names, "TEXT") for table, names in known}
     try:
         return qualify(
-            _parsed(sql), dialect=DIALECT, schema=known, validate_qualify_columns=True, quote_identifiers=False
+            _parsed(sql), dialect=DIALECT, schema=schema, validate_qualify_columns=True, quote_identifiers=False
         )
     except OptimizeError as error:
         raise DataError(f"A SQL model cannot be resolved: {' '.join(str(error).split())}.") from None

@@ -20,11 +20,10 @@ from strategy_pipeline.errors import DataError
 from strategy_pipeline.lake import files, tables
 from strategy_pipeline.lake.tables import Table, count, flag, instant, number, one_of, text, words
 from strategy_pipeline.sql_models.declared import DeclaredTest, read_tests
+from strategy_pipeline.sql_models.reference import REFERENCE_TABLES
 
 FOLDER = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 LAYERS = ("staging", "intermediate", "marts")
-# The calendar as a table, for models that count sessions; it is no asset.
-EXCHANGE_SESSIONS = "exchange_sessions"
 PARAMETERS = ("session_start", "session_end")
 
 _HEADER = re.compile(r"\s*/\*(?P<header>.*?)\*/(?P<select>.*)\Z", re.DOTALL)
@@ -87,7 +86,7 @@ def load_models(folder: Path = FOLDER) -> dict[str, SqlModel]:
             if name in found:
                 raise DataError(f"Two SQL models are named {name}: rename one of the files.")
             found[name] = parse_model(name, layer, files.read_text(folder / layer / one.name))
-    known = {*lake_tables(), EXCHANGE_SESSIONS, *found}
+    known = {*lake_tables(), *REFERENCE_TABLES, *found}
     for model in found.values():
         if unknown := sorted(set(model.inputs) - known):
             raise _fault(model.name, f"ref() names {', '.join(unknown)}, which no contract and no model describes")
@@ -97,7 +96,7 @@ def load_models(folder: Path = FOLDER) -> dict[str, SqlModel]:
 def input_tables(model: SqlModel, models: Mapping[str, SqlModel]) -> dict[str, Table]:
     """The lake tables a model reads, by name."""
     known = {**lake_tables(), **{name: one.table for name, one in models.items()}}
-    return {name: known[name] for name in model.inputs if name != EXCHANGE_SESSIONS}
+    return {name: known[name] for name in model.inputs if name not in REFERENCE_TABLES}
 
 
 def parse_model(name: str, layer: str, source: str) -> SqlModel:

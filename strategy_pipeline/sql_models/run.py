@@ -1,7 +1,7 @@
 """Running a SQL model: the lake hands over its inputs as frames, DuckDB answers, the answer meets its contract."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, time, timedelta
+from datetime import date
 
 import polars as pl
 
@@ -11,29 +11,8 @@ from strategy_pipeline.lake.store import Lake, conform
 from strategy_pipeline.lake.tables import Table
 from strategy_pipeline.market import calendar
 from strategy_pipeline.sql_models.lineage import ColumnLineage, Scan, column_lineage, dependencies, scans
-from strategy_pipeline.sql_models.model import EXCHANGE_SESSIONS, SqlModel, input_tables
-
-# When closing breadth and the VIX are known, on half days too (quant_methods.md section 1).
-CLOSING_KNOWN_TIME = time(16, 15)
-
-
-def exchange_sessions() -> pl.DataFrame:
-    """The calendar as the table ``exchange_sessions``.
-
-    Columns: session; session_number (consecutive, first session 1); opens_at and closes_at; closing_known_at (16:15
-    New York); session_type (full, half). Instants are UTC.
-    """
-    sessions = calendar.session_frame()
-    to_known = timedelta(hours=CLOSING_KNOWN_TIME.hour, minutes=CLOSING_KNOWN_TIME.minute)
-    local = (pl.col("session").cast(pl.Datetime("us")) + to_known).dt.replace_time_zone(calendar.NEW_YORK.key)
-    return sessions.select(
-        "session",
-        session_number=pl.int_range(1, pl.len() + 1, dtype=pl.Int32),
-        opens_at="open",
-        closes_at="close",
-        closing_known_at=local.dt.convert_time_zone("UTC"),
-        session_type=pl.col("session_type").cast(pl.String),
-    )
+from strategy_pipeline.sql_models.model import SqlModel, input_tables
+from strategy_pipeline.sql_models.reference import REFERENCE_TABLES
 
 
 def run_model(
@@ -50,8 +29,7 @@ def run_model(
     inputs = input_tables(model, models or {})
     enough = scans(model.sql, _schemas(model, inputs))
     frames = {name: _read(lake, table, enough[name], days) for name, table in inputs.items()}
-    if EXCHANGE_SESSIONS in model.inputs:
-        frames[EXCHANGE_SESSIONS] = exchange_sessions()
+    frames |= _reference(model)
     bounds = {"session_start": min(sessions), "session_end": max(sessions)} if model.by_session else {}
     found = run_sql(model.sql, frames, {name: bounds[name] for name in model.parameters})
     rows = _typed(model, found)
@@ -71,10 +49,10 @@ def stretches(model: SqlModel, sessions: Iterable[date], at_once: int = 260) -> 
 
 
 def lineage_of(model: SqlModel, models: Mapping[str, SqlModel] | None = None) -> ColumnLineage:
-    """For each column of the model the (table, column) pairs its values come from, the calendar excluded."""
+    """For each column of the model the (table, column) pairs its values come from, reference tables excluded."""
     found = column_lineage(model.sql, _schemas(model, input_tables(model, models or {})))
     return {
-        column: tuple(origin for origin in origins if origin[0] != EXCHANGE_SESSIONS)
+        column: tuple(origin for origin in origins if origin[0] not in REFERENCE_TABLES)
         for column, origins in found.items()
     }
 
@@ -86,9 +64,11 @@ def undeclared_inputs(model: SqlModel) -> set[str]:
 
 def _schemas(model: SqlModel, inputs: Mapping[str, Table]) -> dict[str, pl.Schema]:
     known = {name: table.polars_schema for name, table in inputs.items()}
-    if EXCHANGE_SESSIONS in model.inputs:
-        known[EXCHANGE_SESSIONS] = exchange_sessions().schema
-    return known
+    return known | {name: frame.schema for name, frame in _reference(model).items()}
+
+
+def _reference(model: SqlModel) -> dict[str, pl.DataFrame]:
+    return {name: REFERENCE_TABLES[name]() for name in model.inputs if name in REFERENCE_TABLES}
 
 
 def _days_to_read(model: SqlModel, sessions: Sequence[date]) -> set[str]:

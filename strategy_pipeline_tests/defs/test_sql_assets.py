@@ -12,6 +12,7 @@ from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import HISTORICAL_BARS, MARKET_BREADTH
 from strategy_pipeline.market import calendar
 from strategy_pipeline.sql_models.model import load_models
+from strategy_pipeline.sql_models.reference import REFERENCE_TABLES
 from strategy_pipeline_tests.sql_models.crafted import HEADER, counting_model, daily_bars, lake_with
 
 ASKED = calendar.sessions_between(date(2016, 1, 4), date(2016, 1, 15))
@@ -65,7 +66,7 @@ def test_every_model_is_an_asset_with_the_dependencies_of_its_select(lake):
     }
     for name, model in models.items():
         node = found.get(dg.AssetKey(name))
-        assert {key.to_user_string() for key in node.parent_keys} == set(model.inputs) - {"exchange_sessions"}
+        assert {key.to_user_string() for key in node.parent_keys} == set(model.inputs) - set(REFERENCE_TABLES)
         assert node.partitions_def == (SESSIONS if model.by_session else None)
         assert node.code_version == model.code_version
         schema = node.metadata["dagster/column_schema"]

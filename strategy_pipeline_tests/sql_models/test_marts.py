@@ -6,18 +6,28 @@ import numpy as np
 import polars as pl
 import pytest
 
+from strategy_pipeline.analytics.implied_volatility_rank import IV_REGIME_CUTS, iv_percentile_cache
 from strategy_pipeline.errors import ContractError
 from strategy_pipeline.lake.store import Lake
-from strategy_pipeline.lake.tables import BACKTEST_TRADES, CORPORATE_ACTIONS, MARKET_BREADTH
+from strategy_pipeline.lake.tables import (
+    ATM_IV_DAILY,
+    BACKTEST_TRADES,
+    CORPORATE_ACTIONS,
+    IV_PERCENTILE_CACHE,
+    MARKET_BREADTH,
+)
 from strategy_pipeline.market import calendar
 from strategy_pipeline.sql_models.model import load_models
-from strategy_pipeline.sql_models.run import exchange_sessions, run_model, stretches
+from strategy_pipeline.sql_models.reference import exchange_sessions, iv_regime_bands
+from strategy_pipeline.sql_models.run import run_model, stretches
 from strategy_pipeline_tests.analytics.bar_frames import real_bars, real_splits, splits
+from strategy_pipeline_tests.analytics.chain_frames import daily_frame, daily_row
 from strategy_pipeline_tests.backtest.trade_frames import trades_of
 from strategy_pipeline_tests.sql_models.crafted import HEADER, SELECT, counting_model, daily_bars, lake_with
 
 MODELS = load_models()
 BREADTH, LEADERBOARD = MODELS["market_breadth"], MODELS["detector_leaderboard"]
+IV_CACHE = MODELS["iv_percentile_cache"]
 
 
 def days(first: date, count: int) -> list[date]:
@@ -277,3 +287,88 @@ def test_a_model_is_handed_the_sessions_it_looks_back_at_and_no_more(tmp_path):
     assert run_model(counting_model(select=everything), lake, [asked[2]]).rows() == [(asked[2], 2, "few")]
     with_more = HEADER.replace("look_back_sessions: 1", "look_back_sessions: 2")
     assert run_model(counting_model(with_more, everything), lake, [asked[2]]).rows() == [(asked[2], 3, "few")]
+
+
+# --- iv_percentile_cache ---
+
+IV_DAYS = calendar.sessions_between(date(2014, 1, 2), date(2015, 12, 31))
+
+
+def volatilities(seed: int = 3) -> pl.DataFrame:
+    """Two years of three symbols with ties, gaps short and long, every status, and a symbol that comes late."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for symbol, first in (("AAA", 0), ("BBB", 0), ("LATE", 330)):
+        level = 0.25 * np.exp(np.cumsum(rng.normal(0, 0.03, len(IV_DAYS))))
+        for at, day in enumerate(IV_DAYS):
+            dark = symbol == "BBB" and 380 <= at < 386
+            if at < first or dark or rng.random() < 0.03:
+                continue
+            iv = round(float(level[at]), 3) + float(rng.choice([0.0, 2e-7]))
+            row = daily_row(day, iv, symbol=symbol)
+            row |= {"rr25": round(float(rng.normal(0.03, 0.01)), 3), "fly25": 0.01, "skew_slope": 0.02}
+            row |= {"skew_status": "ok", "rv21": 0.2, "rv_status": "ok"}
+            chance = rng.random()
+            if chance < 0.04:
+                row |= {"cm30_status": "calendar_arb"}
+            elif chance < 0.08:
+                row |= {"cm30_atm_iv": None, "cm30_status": "insufficient"}
+            elif chance < 0.1:
+                row |= {"rr25": None, "skew_status": "insufficient"}
+            rows.append(row)
+    return daily_frame(rows)
+
+
+def iv_lake(folder, daily: pl.DataFrame) -> Lake:
+    lake = Lake(folder)
+    parts = daily.partition_by("session", as_dict=True).items()
+    lake.write_many(ATM_IV_DAILY, [({"session": key[0]}, part, {}) for key, part in parts])
+    return lake
+
+
+@pytest.fixture(scope="module")
+def iv_market(tmp_path_factory) -> tuple[pl.DataFrame, Lake]:
+    daily = volatilities()
+    return daily, iv_lake(tmp_path_factory.mktemp("iv"), daily)
+
+
+def test_volatility_ranks_are_those_of_the_definition_in_python(iv_market):
+    daily, lake = iv_market
+    asked = IV_DAYS[100:]
+    found, expected = run_model(IV_CACHE, lake, asked), iv_percentile_cache(daily, asked)
+    assert found.height == expected.height > 900
+    assert set(found["history_status"].cast(pl.String)) == {"ok", "short_history", "insufficient"}
+    for name, kind in IV_PERCENTILE_CACHE.polars_schema.items():
+        if kind == pl.Float64:
+            here, there = found[name].to_numpy(), expected[name].to_numpy()
+            assert np.allclose(here, there, rtol=0, atol=1e-9, equal_nan=True), name
+            assert (found[name].is_null() == expected[name].is_null()).all(), name
+        else:
+            assert found[name].equals(expected[name]), name
+    assert set(found["iv_regime"].drop_nulls().cast(pl.String)) == {word for _, word in IV_REGIME_CUTS}
+    assert found["rank_clipped"].any()
+
+
+def test_ranks_do_not_depend_on_how_a_backfill_is_cut_or_on_later_sessions(iv_market, tmp_path):
+    daily, lake = iv_market
+    asked = IV_DAYS[380:392]
+    together = run_model(IV_CACHE, lake, asked)
+    assert pl.concat([run_model(IV_CACHE, lake, [day]) for day in asked]).sort("symbol", "session").equals(together)
+    earlier = iv_lake(tmp_path, daily.filter(pl.col("session") <= asked[-1]))
+    assert run_model(IV_CACHE, earlier, asked).equals(together)
+
+
+def test_a_year_without_any_movement_has_a_percentile_and_no_rank(tmp_path):
+    lake = iv_lake(tmp_path, daily_frame([daily_row(day, 0.2) for day in IV_DAYS[:260]]))
+    row = run_model(IV_CACHE, lake, [IV_DAYS[259]]).row(0, named=True)
+    assert (row["iv_rank_pct"], row["iv_zscore"], row["iv_percentile_pct"]) == (None, None, 50.0)
+    assert (row["rank_clipped"], row["iv_252d_stddev"]) == (False, 0.0)
+
+
+def test_the_bands_of_a_percentile_come_from_the_one_table_of_the_product():
+    rows = iv_regime_bands().rows()
+    # quant_methods.md section 7, left-closed.
+    assert rows == [
+        (0.0, "EXTREMELY_LOW"), (10.0, "LOW"), (20.0, "NORMAL"), (60.0, "ELEVATED"), (80.0, "HIGH"),
+        (90.0, "EXTREMELY_HIGH"),
+    ]  # fmt: skip

@@ -8,6 +8,7 @@ from strategy_pipeline.lake.tables import BACKTEST_TRADES, MARKET_BREADTH
 from strategy_pipeline.sql_models.declared import broken_rows
 from strategy_pipeline.sql_models.lineage import Scan, column_lineage, dependencies, scans
 from strategy_pipeline.sql_models.model import FOLDER, lake_tables, load_models
+from strategy_pipeline.sql_models.reference import REFERENCE_TABLES
 from strategy_pipeline.sql_models.run import lineage_of, undeclared_inputs
 from strategy_pipeline_tests.sql_models.crafted import HEADER, SELECT, counting_model
 
@@ -156,9 +157,13 @@ def test_a_column_is_described_in_the_same_words_everywhere(model):
 
 def test_the_models_of_the_project_read_what_the_graph_says():
     assert FOLDER.name == "dbt_like_sql"
-    reads = {name: set(model.inputs) - {"exchange_sessions"} for name, model in MODELS.items()}
+    reads = {name: set(model.inputs) - set(REFERENCE_TABLES) for name, model in MODELS.items()}
     assert reads["market_breadth"] == {"historical_bars", "corporate_actions"}
     assert reads["detector_leaderboard"] == {"backtest_trades"}
+    assert reads["iv_percentile_cache"] == {"atm_iv_daily"}
+    ranks = lineage_of(MODELS["iv_percentile_cache"])
+    assert ("atm_iv_daily", "cm30_atm_iv") in ranks["iv_regime"]
+    assert ranks["vrp_var"] == (("atm_iv_daily", "cm30_atm_iv"), ("atm_iv_daily", "rv21"))
     breadth = lineage_of(MODELS["market_breadth"])
     assert ("historical_bars", "close") in breadth["advancers"]
     assert ("corporate_actions", "split_ratio") in breadth["pct_above_sma50"]
