@@ -1,0 +1,88 @@
+"""The regime in the graph: partitions, what the UI shows of them, and the same bytes however a backfill is cut."""
+
+from datetime import date
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from strategy_pipeline.defs.assets.market import market_assets, market_checks
+from strategy_pipeline.defs.partitions import SESSIONS
+from strategy_pipeline.lake.store import Lake
+from strategy_pipeline.lake.tables import MARKET_BREADTH, MARKET_REGIME_HISTORY, MARKET_REGIMES
+from strategy_pipeline.market import calendar
+from strategy_pipeline_tests.analytics.test_regime import random_bars, random_breadth
+from strategy_pipeline_tests.sql_models.crafted import lake_with
+
+KEY = dg.AssetKey("market_regime_history")
+ASKED = calendar.sessions_between(date(2017, 12, 18), date(2017, 12, 22))
+
+
+@pytest.fixture(scope="module")
+def bars() -> pl.DataFrame:
+    return pl.concat([random_bars("SPY", 1, 200.0), random_bars("VIX", 2, 17.0, 0.05), random_bars("QQQ", 4, 110.0)])
+
+
+def lake_of(folder, bars) -> Lake:
+    lake = lake_with(folder, bars)
+    breadth = random_breadth(6).filter(pl.col("session").is_in(ASKED))
+    parts = breadth.partition_by("session", as_dict=True).items()
+    lake.write_many(MARKET_BREADTH, [({"session": key[0]}, part, {}) for key, part in parts])
+    return lake
+
+
+def run(lake, instance, days):
+    specs = [dg.AssetSpec(name, partitions_def=SESSIONS) for name in ("historical_bars", "market_breadth")]
+    definitions = dg.Definitions(
+        assets=[*market_assets, *specs, dg.AssetSpec("corporate_actions")],
+        asset_checks=market_checks,
+        jobs=[dg.define_asset_job("make", selection=dg.AssetSelection.assets(KEY))],
+        resources={"lake": lake},
+        executor=dg.in_process_executor,
+    )
+    ends = {"start": days[0].isoformat(), "end": days[-1].isoformat()}
+    tags = {f"dagster/asset_partition_range_{end}": key for end, key in ends.items()}
+    return definitions.resolve_job_def("make").execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+
+def test_sessions_get_their_regime_and_the_newest_shows_every_labels_count_and_the_ribbon(bars, tmp_path):
+    lake = lake_of(tmp_path, bars)
+    with dg.instance_for_test() as instance:
+        result = run(lake, instance, ASKED)
+        assert result.success
+        assert sorted(instance.get_materialized_partitions(KEY)) == [day.isoformat() for day in ASKED]
+        said = instance.get_latest_materialization_event(KEY).asset_materialization.metadata
+    assert said["labels"].value == {
+        label: sum(1 for row in stored(lake)["market_regime"] if row == label) for label in MARKET_REGIMES
+    }
+    assert sum(said["labels"].value.values()) == len(ASKED)
+    assert said["ribbon"].value.startswith("![")
+    assert said["inputs_missing"].value == "vix_ratio, pc"
+    verdicts = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert verdicts["contract_holds"].passed
+    # Five sessions cannot show eleven labels; that is worth a look and stops nothing.
+    assert not verdicts["every_label_was_seen"].passed
+    assert verdicts["every_label_was_seen"].severity == dg.AssetCheckSeverity.WARN
+    assert "CAPITULATION" in verdicts["every_label_was_seen"].description
+
+
+def stored(lake: Lake) -> pl.DataFrame:
+    return lake.read_sessions(MARKET_REGIME_HISTORY, ASKED)
+
+
+def test_a_backfill_in_two_runs_gives_the_bytes_of_one(bars, tmp_path):
+    one, two = lake_of(tmp_path / "1", bars), lake_of(tmp_path / "2", bars)
+    with dg.instance_for_test() as instance:
+        run(one, instance, ASKED)
+        run(two, instance, ASKED[3:])
+        run(two, instance, ASKED[:3])
+    digests = [[lake.info(MARKET_REGIME_HISTORY, {"session": day}).sha256 for day in ASKED] for lake in (one, two)]
+    assert digests[0] == digests[1]
+
+
+def test_without_bars_of_spy_the_run_says_what_to_do(bars, tmp_path):
+    lake = lake_of(tmp_path, bars.filter(pl.col("symbol") == "VIX"))
+    with dg.instance_for_test() as instance:
+        result = run(lake, instance, ASKED)
+        failure = next(event for event in result.all_events if event.is_step_failure)
+    assert "materialise historical_bars with SPY" in str(failure.step_failure_data.error)
