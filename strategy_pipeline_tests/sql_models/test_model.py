@@ -170,3 +170,10 @@ def test_the_models_of_the_project_read_what_the_graph_says():
     assert breadth["quality"] == (("historical_bars", "quality"),)
     assert MODELS["market_breadth"].table is MARKET_BREADTH
     assert lineage_of(MODELS["detector_leaderboard"])["profit_factor"] == ((BACKTEST_TRADES.name, "r_net"),)
+
+
+def test_the_example_of_the_guide_is_a_model():
+    guide = (FOLDER.parent / "docs" / "sql_models.md").read_text()
+    model = counting_model("", guide.split("```sql\n")[1].split("```")[0])
+    assert model.table.polars_schema == pl.Schema({"session": pl.Date, "bars": pl.Int64})
+    assert undeclared_inputs(model) == set()
