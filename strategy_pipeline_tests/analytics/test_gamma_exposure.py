@@ -229,6 +229,24 @@ def test_todays_expiries_are_split_off_until_they_end() -> None:
     assert ended["status"] == "ok"
 
 
+def test_an_expiry_later_this_week_is_not_todays() -> None:
+    row = headline(chain(TWO_BY_HAND, dte=1, minutes_to_expiry=1500.0))
+    assert row["gex_0dte_usd_per_1pct"] == 0.0
+    assert row["gex_ex0dte_usd_per_1pct"] == pytest.approx(-200_000.0)
+
+
+def test_a_snapshot_is_as_good_as_its_worst_row_and_as_late_as_its_latest() -> None:
+    later = SNAPSHOT + timedelta(minutes=5)
+    mixed = [
+        {**TWO_BY_HAND[0], "quality": "suspect", "source": "rest", "revision": 2},
+        {**TWO_BY_HAND[1], "quality": "final", "source": "flat_file", "available_at": later, "ingested_at": later},
+    ]
+    row = headline(chain(mixed))
+    assert (row["quality"], row["source"], row["revision"]) == ("suspect", "derived", 2)
+    assert (row["available_at"], row["ingested_at"]) == (later, later)
+    assert headline(chain(TWO_BY_HAND, quality="provisional"))["source"] == "rest"
+
+
 def test_vanna_and_charm_are_dollars_of_delta() -> None:
     one = {"strike": 100.0, "option_type": "put", "gamma": 0.02, "iv": 0.2, "vanna_1pct": 0.006, "charm_day": -0.001}
     row = headline(chain([one]))
@@ -488,7 +506,8 @@ def test_re_priced_exposure_is_zero_at_every_root(seed: int, contracts: int) -> 
     row = headline(frame)
     for root in row["gamma_flip_roots"] or []:
         moved = headline(priced(frame.with_columns(underlying_price=pl.lit(root))))
-        gross = row["gross_gex_usd_per_1pct"]
+        # Far from every strike with hours left nothing is left at the underlying, and all of it is at the root.
+        gross = max(row["gross_gex_usd_per_1pct"], moved["gross_gex_usd_per_1pct"])
         assert abs(moved["gex_usd_per_1pct"]) < 1e-8 * gross
         assert 80.0 <= root <= 120.0
 
