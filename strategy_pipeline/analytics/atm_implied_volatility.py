@@ -308,8 +308,8 @@ def _skew(cm30: Interpolated) -> dict[str, object]:
         if any(_between(cm30.near, cm30.next, name, CM30.minutes)[1] for name in ("put25", "call25")):
             status = "calendar_arb"
         share = (CM30.minutes - cm30.near.minutes) / (cm30.next.minutes - cm30.near.minutes)
-        both = slope is not None and cm30.next.slope is not None
-        slope = slope + share * (cm30.next.slope - slope) if both else None  # type: ignore[operator]
+        after = cm30.next.slope
+        slope = None if slope is None or after is None else slope + share * (after - slope)
     return {
         "rr25": put - call,
         "fly25": 0.5 * (put + call) - cm30.value,
