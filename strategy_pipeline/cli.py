@@ -180,9 +180,12 @@ def window(start: str | None, end: str | None, days: int | None) -> tuple[date, 
 
 @contextmanager
 def progress_display() -> Iterator[Any]:
-    """A progress bar on a terminal, plain lines otherwise."""
-    from strategy_pipeline.defs.progress import ProgressLines
+    """A progress bar on a terminal, plain lines otherwise; neither when LOG_LEVEL asks for warnings or errors only."""
+    from strategy_pipeline.defs.progress import NoProgress, ProgressLines
 
+    if settings().log_level in ("WARNING", "ERROR"):
+        yield NoProgress()
+        return
     if not sys.stderr.isatty():
         yield ProgressLines(say)
         return

@@ -11,6 +11,7 @@ from strategy_pipeline.defs.automation.sensors import publication
 from strategy_pipeline.defs.checks import all_checks
 from strategy_pipeline.defs.policies import with_group_policies
 from strategy_pipeline.defs.resources import default_resources
+from strategy_pipeline.defs.run_lines import PLAIN_LINES, plain_lines
 
 
 def build_defs(**overrides: Any) -> dg.Definitions:
@@ -25,6 +26,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         schedules=[daily_bars],
         sensors=[publication],
         resources={**default_resources(), **overrides},
+        loggers={PLAIN_LINES: plain_lines},
         executor=dg.in_process_executor,
     )
 

@@ -26,7 +26,7 @@ def run(tmp_path):
         environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
         environment |= {"STRATEGY_HOME": str(tmp_path / "home"), "PYTHONPATH": str(REPOSITORY), **variables}
         return subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "strategy_pipeline.cli", *words],
+            [sys.executable, "-m", "strategy_pipeline.cli", *words],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
@@ -122,6 +122,7 @@ def test_download_and_parse_say_what_is_there_and_a_second_download_changes_noth
 def test_the_demo_finds_the_planted_edge_and_nothing_else(run):
     process = run("demo")
     assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
     lows = {
         line.split("│")[1].strip(): line.split("[")[1].split(",")[0]
         for line in process.stdout.splitlines()
@@ -150,6 +151,24 @@ def test_doctor_says_what_dagster_stores_in(run, new_database, postgres_server):
     assert absent.returncode == 1
     assert re.search(r"BROKEN +dagster .*DAGSTER_POSTGRES_URL cannot be opened.*check host, port", absent.stdout)
     assert "hunter2" not in absent.stdout + absent.stderr
+
+
+def test_log_level_decides_what_is_said_and_the_result_is_always_said(run, shared_data, tmp_path):
+    # Without corporate actions, so that there is something to warn of.
+    there = {"FLAT_FILES_URL": str(tmp_path / "vendor")}
+    shutil.copytree(shared_data / "us_stocks_sip" / "minute_aggs_v1", tmp_path / "vendor/us_stocks_sip/minute_aggs_v1")
+    words = ["backtest", "--symbols", "SPY", "--start", "2013-10-04", "--end", "2013-10-10"]
+    said = {level: run(*words, **there, LOG_LEVEL=level) for level in ("DEBUG", "INFO", "WARNING", "ERROR")}
+    instance = (tmp_path / "home" / "dagster" / "dagster.yaml").read_text()
+    assert "python_log_level: ERROR\n" in instance
+    warning = f"warning: {tmp_path / 'vendor'} has no splits.csv or dividends.csv: splits are not adjusted for.\n"
+    assert "Finished execution of step" in said["DEBUG"].stderr
+    assert "info: historical_bars: 5 sessions" in said["DEBUG"].stderr
+    assert warning in said["DEBUG"].stderr
+    assert [said[level].stderr for level in ("INFO", "WARNING", "ERROR")] == [warning, warning, ""]
+    assert ["done\n" in said[level].stdout for level in said] == [True, True, False, False]
+    for process in said.values():
+        assert "breakout_bullish" in process.stdout, process.stderr
 
 
 def test_runs_are_stored_in_the_database_when_one_is_named(run, shared_data, new_database, tmp_path):

@@ -4,9 +4,11 @@ from strategy_pipeline.commands.ui import HOST, command, environment
 from strategy_pipeline.settings import load_settings
 
 
-def test_dagster_is_bound_to_this_machine_only():
-    words = command(3100)
-    assert words[1:] == ["dev", "--host", "127.0.0.1", "--port", "3100", "--use-active-venv"]
+def test_dagster_is_bound_to_this_machine_only_and_as_talkative_as_asked():
+    words = command(load_settings({"LOG_LEVEL": "warning"}), 3100)
+    assert words[1:] == [
+        "dev", "--host", "127.0.0.1", "--port", "3100", "--use-active-venv", "--log-level", "warning"
+    ]  # fmt: skip
     assert HOST == "127.0.0.1"
 
 

@@ -10,10 +10,11 @@ from strategy_pipeline.settings import PROJECT_ROOT, Settings, dagster_environme
 HOST = "127.0.0.1"
 
 
-def command(port: int) -> list[str]:
-    """The words that start ``dg dev``."""
+def command(settings: Settings, port: int) -> list[str]:
+    """The words that start ``dg dev``; its servers are no more talkative than LOG_LEVEL."""
     dg = Path(sys.executable).with_name("dg")
-    return [str(dg), "dev", "--host", HOST, "--port", str(port), "--use-active-venv"]
+    level = settings.log_level.lower()
+    return [str(dg), "dev", "--host", HOST, "--port", str(port), "--use-active-venv", "--log-level", level]
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -27,7 +28,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def serve(settings: Settings, port: int) -> int:
     """Runs until it is stopped and returns its exit status; an interrupt is a normal end."""
-    process = subprocess.Popen(command(port), cwd=PROJECT_ROOT, env=environment(settings))
+    process = subprocess.Popen(command(settings, port), cwd=PROJECT_ROOT, env=environment(settings))
     try:
         return process.wait()
     except KeyboardInterrupt:

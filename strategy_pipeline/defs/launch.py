@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from strategy_pipeline.defs.instance import describe_storage
+from strategy_pipeline.defs.run_lines import PLAIN_LINES, least_level
 from strategy_pipeline.errors import MissingDataError
 from strategy_pipeline.lake import files
 from strategy_pipeline.settings import PROJECT_ROOT, Settings, set_dagster_environment
@@ -21,14 +22,17 @@ Instance: TypeAlias = dg.DagsterInstance
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 INSTANCE_FILE = "dagster.yaml"
-# The command line prints its own lines; Dagster's go to the event log only.
-_QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
+LOG_LEVEL_LINES = """
+# LOG_LEVEL when the command line last came by: messages of assets below it are not kept.
+python_logs:
+  python_log_level: {}
+"""
 
 
 def prepare_home(settings: Settings) -> str:
-    """Puts dagster.yaml into Dagster's folder below STRATEGY_HOME and returns that folder."""
+    """Puts dagster.yaml, with LOG_LEVEL, into Dagster's folder below STRATEGY_HOME and returns that folder."""
     home = settings.dagster_home
-    wanted = files.read_text(PROJECT_ROOT / INSTANCE_FILE)
+    wanted = files.read_text(PROJECT_ROOT / INSTANCE_FILE) + LOG_LEVEL_LINES.format(settings.log_level)
     there = home / INSTANCE_FILE
     if files.stat_of(there) is None or files.read_text(there) != wanted:
         files.write_text(there, wanted)
@@ -79,7 +83,7 @@ def materialize(
         instance=instance,
         asset_selection=[dg.AssetKey(name) for name in wanted],
         run_config={
-            "loggers": _QUIET,
+            "loggers": {PLAIN_LINES: {"config": {"log_level": least_level(instance.python_log_level or "INFO")}}},
             "ops": {name: {"config": dict(values)} for name, values in (config or {}).items() if name in wanted},
         },
         tags={RANGE_START: keys[0], RANGE_END: keys[1], "trigger": trigger},
