@@ -1,15 +1,15 @@
 """Backtests as assets: trades partitioned by detector, and the report on all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import dagster as dg
 import polars as pl
 
-from strategy_pipeline.backtest.charts import equity_chart, forest_plot
+from strategy_pipeline.backtest.charts import equity_chart, forest_plot, r_histogram
 from strategy_pipeline.backtest.config import CODE_VERSION as BACKTEST_VERSION
 from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.backtest.drawing import markdown_image
@@ -111,9 +111,11 @@ def backtest_trades(
     inputs = _read_inputs(lake, watchlist, config)
     described: dict[str, dict[str, Any]] = {}
     with progress.track("backtest_trades", len(names)) as advance:
-        tables = run_detectors(inputs.features, inputs.bars, inputs.actions, config.to_config(), names)
+        run = config.to_config()
+        tables = run_detectors(inputs.features, inputs.bars, inputs.actions, run, names)
+        drawn = _pictures_by_detector(tables, run)
         for name in names:
-            described[name] = _described(_write(lake, name, tables[name]), tables[name])
+            described[name] = _described(_write(lake, name, tables[name]), tables[name]) | drawn.get(name, {})
             advance(1)
     return publish(context, described)
 
@@ -132,12 +134,8 @@ def backtest_report(
 ) -> dg.MaterializeResult:
     names = [name for name in catalogue.ALL_NAMES if not config.only or name in config.only]
     tables, run = _read_results(lake, names), config.to_config()
-    sessions = tables.equity["session"].unique().sort()
-    frame = calendar.session_frame().filter(pl.col("session").is_in(sessions.implode()))
-    arguments = (tables.trades, tables.dispositions, tables.coverage, tables.equity, frame.select("session", "minutes"))
-    numbers = StatisticsSettings(initial_equity_usd=run.initial_equity_usd)
+    arguments, numbers, days = _for_statistics(tables, run)
     summaries, pooled = summarise(*arguments, settings=numbers), pool(*arguments, settings=numbers)
-    days = sessions.to_list()
     about = _about(tables, run, config, days, clock.now(), _symbols_of(lake, config, days))
     folder = Path(config.output) if config.output else settings.reports_folder
     written = write_report(folder, summaries, pooled, tables.trades, days, about)
@@ -262,6 +260,50 @@ def _about(
         as_of=calendar.session(days[-1]).close,
         initial_equity_usd=config.initial_equity_usd,
     )
+
+
+_StatisticsArguments: TypeAlias = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
+
+
+def _for_statistics(
+    tables: DetectorTables, config: BacktestConfig
+) -> tuple[_StatisticsArguments, StatisticsSettings, list[date]]:
+    """What the statistics are computed of, their constants, and the sessions that were tested."""
+    sessions = tables.equity["session"].unique().sort()
+    frame = calendar.session_frame().filter(pl.col("session").is_in(sessions.implode()))
+    minutes = frame.select("session", "minutes")
+    arguments = (tables.trades, tables.dispositions, tables.coverage, tables.equity, minutes)
+    return arguments, StatisticsSettings(initial_equity_usd=config.initial_equity_usd), sessions.to_list()
+
+
+def _pictures_by_detector(
+    by_name: Mapping[str, DetectorTables], config: BacktestConfig
+) -> dict[str, dict[str, dg.MetadataValue]]:
+    """Equity with drawdown and the histogram of R of each detector that traded, with the report's numbers."""
+    traded = {name: tables for name, tables in by_name.items() if tables.trades.height}
+    if not traded:
+        return {}
+    parts = list(traded.values())
+    together = DetectorTables(
+        pl.concat([part.trades for part in parts]),
+        pl.concat([part.dispositions for part in parts]),
+        pl.concat([part.equity for part in parts]),
+        pl.concat([part.coverage for part in parts]),
+    )
+    arguments, numbers, days = _for_statistics(together, config)
+    axis = pl.DataFrame({"session": days}, schema={"session": pl.Date})
+    drawn: dict[str, dict[str, dg.MetadataValue]] = {}
+    for one in summarise(*arguments, settings=numbers):
+        tables = traded[one.detector]
+        pnl_usd = pl.concat([axis.with_columns(pnl_usd=0.0), tables.equity.select("session", "pnl_usd")])
+        daily = pnl_usd.group_by("session").agg(pl.col("pnl_usd").sum()).sort("session")["pnl_usd"].to_numpy()
+        curve = equity_chart(days, daily, config.initial_equity_usd, one.drawdown, trades=one.trades)
+        histogram = r_histogram(tables.trades["r_net"].to_numpy(), one.expectancy)
+        drawn[one.detector] = {
+            "equity": dg.MetadataValue.md(markdown_image(curve, f"equity and drawdown of {one.detector}")),
+            "r_histogram": dg.MetadataValue.md(markdown_image(histogram, f"results of {one.detector} in R")),
+        }
+    return drawn
 
 
 def _pictures(
