@@ -196,7 +196,8 @@ class _Work:
         if have_lines:
             clean = clean & pl.col("problem").is_null()
         # Two cheap passes decide for nearly every file that there is nothing to sort, to doubt or to refuse.
-        all_clean, ordered = ours.select(clean.all()).item(), _is_ordered(ours)
+        # Together in one select, so that they are decided side by side.
+        all_clean, ordered = ours.select(clean.all().alias("clean"), _order().all().alias("ordered")).row(0)
         if not have_lines and not (all_clean and ordered):
             return self._check_with_lines(frame)
         refused = []
@@ -465,12 +466,16 @@ def _ns(moment: datetime) -> int:
     return (moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
 
 
-def _is_ordered(rows: pl.DataFrame) -> bool:
-    """Whether every row comes strictly after the one before it, by ticker and time; such rows hold no duplicates."""
+def _order() -> pl.Expr:
+    """Whether a row comes strictly after the one before it, by ticker and time; such rows hold no duplicates."""
     ticker, start = pl.col("ticker"), pl.col("window_start")
     before = ticker.shift(1)
-    after = (ticker > before) | ((ticker == before) & (start > start.shift(1)))
-    return bool(rows.select(after.fill_null(True).all()).item())
+    return ((ticker > before) | ((ticker == before) & (start > start.shift(1)))).fill_null(True)
+
+
+def _is_ordered(rows: pl.DataFrame) -> bool:
+    """Whether all rows are in strict order of ticker and time."""
+    return bool(rows.select(_order().all()).item())
 
 
 def _with_reasons(rows: pl.DataFrame, reason: pl.Expr) -> pl.DataFrame:

@@ -7,6 +7,7 @@ the same bytes; a writer that is killed leaves the old file in place. Joining ta
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 FILE_NAME = "part-0.parquet"
 _MOST_ROW_GROUPS = 64
+# From this many rows on, encoding is worth doing beside the proof of the contract.
+_LARGE_ROWS = 100_000
 PartitionKey = Mapping[str, object]
 
 
@@ -119,6 +122,17 @@ def _holds_at_a_glance(table: Table, frame: pl.DataFrame) -> bool:
     return all(frame.select(proof.alias(str(at)) for at, proof in enumerate(holds)).row(0))
 
 
+def _recorded(metadata: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in metadata.items()}
+
+
+def _encoded(table: Table, frame: pl.DataFrame, metadata: Mapping[str, object]) -> bytes:
+    """The bytes of a partition's file."""
+    # Small row groups make a symbol cheap to reach, very many of them make the file costly to write.
+    row_group_rows = max(table.row_group_rows, -(-frame.height // _MOST_ROW_GROUPS))
+    return files.parquet_bytes(frame, metadata=_recorded(metadata), row_group_rows=row_group_rows)
+
+
 def _sorted(frame: pl.DataFrame, by: tuple[str, ...]) -> pl.DataFrame:
     """`frame` sorted by `by`; one pass over neighbours decides whether there is anything to do."""
     if not by or frame.height < 2:
@@ -151,6 +165,14 @@ class Lake:
         self, table: Table, key: PartitionKey, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None
     ) -> PartitionInfo:
         """Replaces one partition with `frame`, checked and sorted; on a ContractError the old file stays."""
+        if frame.height < _LARGE_ROWS:
+            return self._put(table, key, conform(table, frame), metadata or {})
+        shaped = _shaped(table, frame)
+        # A large frame nearly always holds, so its bytes are made while that is being proven; else for nothing.
+        with ThreadPoolExecutor(1) as pool:
+            encoding = pool.submit(_encoded, table, shaped, metadata or {})
+            if _holds_at_a_glance(table, shaped):
+                return self._store(table, key, shaped.height, encoding.result(), metadata or {})
         return self._put(table, key, conform(table, frame), metadata or {})
 
     def write_many(
@@ -168,20 +190,21 @@ class Lake:
     def _put(
         self, table: Table, key: PartitionKey, checked: pl.DataFrame, metadata: Mapping[str, str]
     ) -> PartitionInfo:
+        return self._store(table, key, checked.height, _encoded(table, checked, metadata), metadata)
+
+    def _store(
+        self, table: Table, key: PartitionKey, rows: int, data: bytes, metadata: Mapping[str, str]
+    ) -> PartitionInfo:
         folder = key_path(table, key)
-        recorded = {name: str(value) for name, value in metadata.items()}
-        # Small row groups make a symbol cheap to reach, very many of them make the file costly to write.
-        row_group_rows = max(table.row_group_rows, -(-checked.height // _MOST_ROW_GROUPS))
-        data = files.parquet_bytes(checked, metadata=recorded, row_group_rows=row_group_rows)
         self._storage.write(f"{folder}/{FILE_NAME}", data)
         return PartitionInfo(
             table.name,
             {name: str(key[name]) for name in table.partition_by},
             f"{self.url}/{folder}/{FILE_NAME}",
-            checked.height,
+            rows,
             len(data),
             hashlib.sha256(data).hexdigest(),
-            recorded,
+            _recorded(metadata),
         )
 
     def keys(self, table: Table) -> list[dict[str, str]]:

@@ -193,3 +193,24 @@ def test_stored_gzip_is_readable_by_the_standard_library():
     for size in (0, 1, 65_535, 65_536, 200_000):
         data = bytes(n % 251 for n in range(size))
         assert gzip.decompress(files.gzip_stored(data)) == data
+
+
+def many_minutes(symbols: int) -> pl.DataFrame:
+    """More rows than are proven before they are encoded: a whole session for each of `symbols`."""
+    one = minute_bars(DAY, list(range(390)))
+    names = pl.DataFrame({"symbol": [f"S{n:03d}".replace("0", "A") + "X" * (n % 3) + str(n) for n in range(symbols)]})
+    return names.join(one.drop("symbol"), how="cross").sort("symbol", "bar_start").select(one.columns)
+
+
+def test_a_large_partition_is_checked_like_a_small_one(tmp_path):
+    lake, frame = Lake(tmp_path), many_minutes(270)
+    written = lake.write(HISTORICAL_BARS, {"session": DAY}, frame)
+    assert written.rows == 270 * 390
+    assert lake.read_sessions(HISTORICAL_BARS, [DAY]).equals(frame)
+    shuffled = frame.sample(fraction=1.0, shuffle=True, seed=5)
+    assert lake.write(HISTORICAL_BARS, {"session": DAY}, shuffled).sha256 == written.sha256
+    with pytest.raises(ContractError, match="prices_ordered"):
+        lake.write(HISTORICAL_BARS, {"session": DAY}, frame.with_columns(high=pl.col("low") - 0.01))
+    with pytest.raises(ContractError, match="primary_key"):
+        lake.write(HISTORICAL_BARS, {"session": DAY}, pl.concat([frame, frame.tail(1)]))
+    assert lake.info(HISTORICAL_BARS, {"session": DAY}) == written
