@@ -112,9 +112,23 @@ def _over_pieces(
     return next((one for one in found if not one[0]), found[-1] if found else (True, "nothing stored"))
 
 
+WHAT_IS_CHECKED = {
+    "contract_holds": "Columns, types and every rule of the table's contract, read back from what is stored.",
+    "no_duplicate_keys": "No two rows share the columns that identify a row.",
+    "ohlc_ordered": "low <= open, close <= high in every bar.",
+    "coverage_within_bounds": "Coverage lies in 0-100 % and no session has more regular minutes than it is long.",
+    "quarantined_share": f"At most {MOST_QUARANTINED_PCT:g} % of the rows of the files were refused.",
+    "suspicious_share": f"The bar filter doubts at most {MOST_SUSPICIOUS_PCT:g} % of the hour and day bars.",
+    "coverage_is_high": f"On average at least {LEAST_COVERAGE_PCT:g} % of a bar's minutes had a print.",
+    "every_detection_has_a_fate": "Every signal that was taken has its trade.",
+}
+
+
 def _specs(asset: str, blocking: Sequence[str], warning: Sequence[str]) -> list[dg.AssetCheckSpec]:
-    must = [dg.AssetCheckSpec(name, asset=asset, blocking=True) for name in blocking]
-    return [*must, *(dg.AssetCheckSpec(name, asset=asset) for name in warning)]
+    return [
+        dg.AssetCheckSpec(name, asset=asset, blocking=name in blocking, description=WHAT_IS_CHECKED[name])
+        for name in (*blocking, *warning)
+    ]
 
 
 def _results(asset: str, verdicts: Verdicts, warnings: Sequence[str]) -> Iterator[dg.AssetCheckResult]:
