@@ -3,6 +3,8 @@
 Everything heavy is imported inside the command that needs it, so that ``--help`` answers at once.
 """
 
+import errno
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strategy_pipeline.errors import PipelineError, SettingsError
+from strategy_pipeline.errors import PipelineError, SettingsError, StorageError, SymbolError
 
 if TYPE_CHECKING:
     from strategy_pipeline.settings import Settings
@@ -68,8 +70,9 @@ def download(
     """Mirror the vendor's files: parallel, resumable, skipping what is here and unchanged."""
     from strategy_pipeline.commands import backfill as command
 
+    first, last = period(start, end)
     with progress_display() as progress:
-        line = command.download(settings(), progress, dataset, day(start), day(end), overwrite=overwrite)
+        line = command.download(settings(), progress, dataset, first, last, overwrite=overwrite)
     say(line)
 
 
@@ -78,13 +81,16 @@ def parse(
     dataset: Annotated[str, typer.Option(help="Vendor data set, such as us_stocks_sip/minute_aggs_v1.")],
     start: Annotated[str, typer.Option(help="First session, YYYY-MM-DD.")],
     end: Annotated[str, typer.Option(help="Last session, YYYY-MM-DD.")],
-    symbols: SymbolsOption = None,
+    symbols: Annotated[
+        str | None, typer.Option("--symbols", help="Comma-separated; built besides those of the watchlist.")
+    ] = None,
 ) -> None:
     """Turn the vendor's files of a data set into historical_bars."""
     from strategy_pipeline.commands import backfill as command
 
+    (first, last), wanted = period(start, end), listed(symbols)
     with progress_display() as progress:
-        line = command.parse(settings(), progress, dataset, day(start), day(end), symbols=listed(symbols))
+        line = command.parse(settings(), progress, dataset, first, last, symbols=wanted)
     say(line)
 
 
@@ -101,13 +107,14 @@ def backtest(
     """Test detectors on stored or fetched bars, write JSON, CSV and HTML, and print the leaderboard."""
     from strategy_pipeline.commands import backtest as command
 
-    first, last = window(start, end, days)
+    (first, last), wanted = window(start, end, days), listed(symbols)
+    ensure_output(output)
     with progress_display() as progress:
         outcome = command.run(
             settings(),
             progress,
             detectors=tuple(detector or ()),
-            symbols=listed(symbols),
+            symbols=wanted,
             start=first,
             end=last,
             timeframe=timeframe,
@@ -129,7 +136,7 @@ def doctor() -> None:
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 3000) -> None:
+def ui(port: Annotated[int, typer.Option(min=1, max=65_535, help="Port on this machine.")] = 3000) -> None:
     """Open Dagster (web page and daemon) on this machine's data, reachable from this machine only."""
     from strategy_pipeline.commands import ui as command
 
@@ -144,20 +151,38 @@ def settings() -> "Settings":
 
 
 def day(text: str) -> date:
-    """A date of the command line; raises SettingsError."""
+    """A date of the command line, in the one form YYYY-MM-DD; raises SettingsError."""
     try:
-        return date.fromisoformat(text)
+        # Python alone would take 20240131 and 2024-W05-3 as well.
+        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return date.fromisoformat(text)
     except ValueError:
-        raise SettingsError(f"{text!r} is not a date: write YYYY-MM-DD, such as 2024-01-31.") from None
+        pass
+    raise SettingsError(f"{text!r} is not a date: write YYYY-MM-DD, such as 2024-01-31.")
+
+
+def period(start: str, end: str) -> tuple[date, date]:
+    """First and last date of the command line; raises SettingsError when they are no dates or the wrong way round."""
+    first, last = day(start), day(end)
+    _refuse_swapped(first, last)
+    return first, last
+
+
+def _refuse_swapped(first: date, last: date) -> None:
+    if first > last:
+        raise SettingsError(f"--start {first} lies after --end {last}: swap them.")
 
 
 def listed(text: str | None) -> tuple[str, ...]:
-    """Comma-separated symbols as canonical names, in the given order, each once; raises SymbolError."""
+    """Comma-separated symbols as canonical names, in the given order, each once; raises SettingsError."""
     from strategy_pipeline.market.symbols import canonical_symbol
 
     if text is None:
         return ()
-    found = tuple(dict.fromkeys(canonical_symbol(part.strip()) for part in text.split(",") if part.strip()))
+    try:
+        found = tuple(dict.fromkeys(canonical_symbol(part.strip()) for part in text.split(",") if part.strip()))
+    except SymbolError as error:
+        raise SettingsError(f"--symbols: {error}") from None
     if not found:
         raise SettingsError("--symbols names no symbol: write SPY,AAPL or leave it out.")
     return found
@@ -169,13 +194,27 @@ def window(start: str | None, end: str | None, days: int | None) -> tuple[date, 
 
     from strategy_pipeline.market.calendar import last_completed_session
 
-    if days is not None and (start or end):
+    if days is not None and (start is not None or end is not None):
         raise SettingsError("--days and --start/--end exclude each other: give one of the two.")
-    last = day(end) if end else last_completed_session(datetime.now(UTC))
-    first = day(start) if start else last - timedelta(days=(days or 90) - 1)
-    if first > last:
-        raise SettingsError(f"--start {first} lies after --end {last}: swap them.")
+    last = last_completed_session(datetime.now(UTC)) if end is None else day(end)
+    try:
+        first = last - timedelta(days=(days or 90) - 1) if start is None else day(start)
+    except OverflowError:
+        raise SettingsError(f"--days {days or 90} reaches back before the first date there is: give fewer.") from None
+    _refuse_swapped(first, last)
     return first, last
+
+
+def ensure_output(folder: Path | None) -> None:
+    """Makes the folder for the report; raises SettingsError when it cannot be made or written to."""
+    from strategy_pipeline.lake.files import ensure_writable_folder
+
+    if folder is None:
+        return
+    try:
+        ensure_writable_folder(folder)
+    except StorageError as error:
+        raise SettingsError(f"--output: {error}") from None
 
 
 @contextmanager
@@ -238,20 +277,59 @@ def main() -> None:
     debug = "--debug" in arguments
     try:
         status = app([one for one in arguments if one != "--debug"], standalone_mode=False)
-    except SettingsError as error:
-        status = _complain(str(error), WRONG_USAGE, debug)
-    except PipelineError as error:
-        status = _complain(str(error), FAILED, debug)
     except _usage_errors() as error:
         status = _complain(f"{error.format_message()} Try --help.", WRONG_USAGE, debug)
     except (Abort, KeyboardInterrupt):
         status = _complain("Stopped; what was finished is kept, the same command continues.", FAILED, debug)
     except Exception as error:
-        if debug:
-            raise
-        words = " ".join(str(error).split())[:300]
-        status = _complain(f"Unexpected {type(error).__name__}: {words} (--debug shows where).", FAILED, debug)
+        known = known_error(error)
+        if known is not None:
+            status = _complain(str(known), WRONG_USAGE if isinstance(known, SettingsError) else FAILED, debug)
+        else:
+            words = " ".join(str(error).split())[:300]
+            status = _complain(f"Unexpected {type(error).__name__}: {words} (--debug shows where).", FAILED, debug)
     sys.exit(status or DONE)
+
+
+def known_error(error: BaseException) -> PipelineError | None:
+    """The first error with a sentence among an error and what led to it, such as one that Dagster wrapped.
+
+    A full disk becomes a StorageError, whoever met it. None when nothing in the chain is known.
+    """
+    chain = list(_with_causes(error))
+    for one in chain:
+        if isinstance(one, PipelineError):
+            return one
+    for one in chain:
+        trouble = _disk_trouble(one)
+        if trouble is not None:
+            return StorageError(
+                f"The disk that holds STRATEGY_HOME ({settings().strategy_home}) {trouble}: make room or set "
+                "STRATEGY_HOME to another folder."
+            )
+    return None
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+
+
+def _disk_trouble(error: BaseException) -> str | None:
+    """What is wrong with the disk when that is what `error` says: of the system, SQLite, or SQLAlchemy around it."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "is full"
+    # By name, because sqlite3 and SQLAlchemy have each their own and neither is needed here.
+    if type(error).__name__ != "OperationalError":
+        return None
+    if "database or disk is full" in str(error):
+        return "is full"
+    # SQLite says no more than this when its journal finds no room.
+    return "is full or damaged" if "disk I/O error" in str(error) else None
 
 
 def _usage_errors() -> Any:

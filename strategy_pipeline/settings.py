@@ -29,6 +29,8 @@ SECRETS = (
     "database_url",
     "dagster_postgres_url",
 )
+# What an entry of the watchlist may say.
+ENTRY_KEYS = ("symbol", "asset_class", "proxy")
 EXPECTED = {
     "strategy_home": "a folder, such as ./.strategy",
     "lake_url": "a folder or s3://bucket/prefix",
@@ -254,7 +256,7 @@ def load_watchlist(path: Path) -> Watchlist:
     import yaml
 
     from strategy_pipeline.lake.files import read_text
-    from strategy_pipeline.market.symbols import instrument
+    from strategy_pipeline.market.symbols import canonical_symbol, instrument
 
     try:
         content = yaml.safe_load(read_text(path))
@@ -270,11 +272,26 @@ def load_watchlist(path: Path) -> Watchlist:
             raise SettingsError(
                 f"WATCHLIST {path}: {entry!r} is no symbol; write it in quotes if YAML takes it for something else."
             )
+        _refuse_unknown(path, entry, fields)
         try:
-            one = instrument(fields["symbol"], fields.get("asset_class"), fields.get("proxy"))
+            proxy = fields.get("proxy") and canonical_symbol(fields["proxy"])
+            one = instrument(fields["symbol"], fields.get("asset_class"), proxy)
         except PipelineError as error:
             raise SettingsError(f"WATCHLIST {path}: {error}") from None
         if one.symbol in found:
             raise SettingsError(f"WATCHLIST {path} names {one.symbol} twice: keep one entry.")
         found[one.symbol] = one
     return Watchlist(tuple(found.values()))
+
+
+def _refuse_unknown(path: Path, entry: object, fields: Mapping[Any, Any]) -> None:
+    unknown = [str(key) for key in fields if key not in ENTRY_KEYS]
+    if unknown:
+        raise SettingsError(
+            f"WATCHLIST {path}: {entry!r} has the unknown key {', '.join(unknown)}: use {', '.join(ENTRY_KEYS)}."
+        )
+    for key, value in fields.items():
+        if not isinstance(value, str) or not value.strip():
+            raise SettingsError(
+                f"WATCHLIST {path}: {key} of {entry!r} is no text; write it in quotes, or leave it out."
+            )

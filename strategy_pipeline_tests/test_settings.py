@@ -89,6 +89,11 @@ def test_further_symbols_come_after_the_watched_ones_and_only_once():
         ("symbols: [ON]", "write it in quotes"),
         ("symbols: [spy]", "is not a ticker"),
         ("symbols: [{symbol: SPY, asset_class: BOND}]", "has asset class 'BOND'"),
+        ("symbols: [{symbol: SPY, asset_klass: STOCK}]", r"watchlist\.yaml: .*'SPY'.* unknown key asset_klass"),
+        ("symbols: [{symbol: SPX, proxy: 5}]", r"watchlist\.yaml: proxy of .*'SPX'.* is no text"),
+        ("symbols: [{symbol: SPX, proxy: [SPY]}]", "proxy of .* is no text"),
+        ("symbols: [{symbol: SPX, proxy: spy}]", "'spy' is not a ticker"),
+        ("symbols: [{symbol: SPY, asset_class: 1}]", "asset_class of .* is no text"),
         ("symbols: [", "cannot be read"),
     ],
 )

@@ -19,6 +19,8 @@ PINNED = {
     "dagster-postgres": "0.29.27",
 }
 NEEDED_FREE_BYTES = 2_000_000_000
+# Below this not even the run's own log fits for sure.
+LEAST_FREE_BYTES = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ def _guarded(subject: str, check: Callable[[Settings], Finding], settings: Setti
         return check(settings)
     except PipelineError as error:
         return Finding(BROKEN, subject, str(error))
+    except Exception as error:
+        # A check that breaks is a finding as well: the others still have something to say.
+        words = (str(error).splitlines() or [""])[0][:200]
+        return Finding(BROKEN, subject, f"{type(error).__name__}: {words}; the lines above may say why.")
 
 
 def _versions() -> Finding:
@@ -110,7 +116,7 @@ def _disk(settings: Settings) -> Finding:
     files.write_bytes(probe, b"")
     files.remove(probe)
     free = files.free_bytes(settings.strategy_home)
-    state = OK if free >= NEEDED_FREE_BYTES else NOTE
+    state = OK if free >= NEEDED_FREE_BYTES else NOTE if free >= LEAST_FREE_BYTES else BROKEN
     advice = "" if state == OK else "; make room or point STRATEGY_HOME elsewhere"
     return Finding(state, "disk", f"{free / 1e9:.1f} GB free below {settings.strategy_home}{advice}")
 

@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 import stat
+import tempfile
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -257,6 +258,17 @@ def stat_of(path: Path) -> FileStat | None:
     except OSError as error:
         raise StorageError(f"Cannot look at {path}: {error.strerror or error}.") from error
     return FileStat(path.name, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def ensure_writable_folder(folder: Path) -> None:
+    """Makes a folder where there is none and proves that a file can be put there; raises StorageError otherwise."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"Cannot write to the folder {folder} ({reason}): name another folder.") from error
 
 
 def free_bytes(folder: Path) -> int:
