@@ -35,6 +35,8 @@ class DetectorTables:
 def tradable_bars(bars: pl.DataFrame, actions: pl.DataFrame, first: date) -> pl.DataFrame:
     """Regular-hours bars from session `first` on, bad prints replaced, prices raw, `series_id` per holdable series.
 
+    A flagged close that the next bar's open confirms stays as it was sent (see docs/bar_filter.md).
+
     `bars`: rows of ``historical_bars`` of any timeframes, those before `first` only to judge later ones by; `actions`:
     rows of ``corporate_actions``. A price that is not at fault keeps its exact value.
     """
@@ -49,13 +51,50 @@ def tradable_bars(bars: pl.DataFrame, actions: pl.DataFrame, first: date) -> pl.
 def _cleaned(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
     since: date = bars["session"].min()  # type: ignore[assignment]
     clean = continuous_bars(bars, actions, since)
-    is_touched = clean["bar_flags"].list.len() > 0
     factor = clean["split_factor"]
-    raw = {name: (clean[name] / factor).alias(f"_{name}") for name in _PRICES}
-    marked = bars.with_columns(*raw.values(), is_touched.alias("_touched"), clean["holding_id"].alias("series_id"))
-    return marked.with_columns(
-        **{name: pl.when("_touched").then(pl.col(f"_{name}")).otherwise(pl.col(name)) for name in _PRICES}
-    ).drop("_touched", *(f"_{name}" for name in _PRICES))
+    clean = clean.with_columns((bars[name] * factor).alias(f"sent_{name}") for name in _PRICES)
+    clean = _with_confirmed_moves(clean)
+    untouched = clean["bar_flags"].list.len() == 0
+    prices = [
+        pl.select(
+            # Not divided where nothing changed: a price that is not at fault keeps its last bit.
+            pl.when(untouched | (clean[name] == clean[f"sent_{name}"])).then(bars[name]).otherwise(clean[name] / factor)
+        )
+        .to_series()
+        .alias(name)
+        for name in _PRICES
+    ]
+    return bars.with_columns(*prices, clean["holding_id"].alias("series_id"))
+
+
+def _with_confirmed_moves(clean: pl.DataFrame) -> pl.DataFrame:
+    """`clean` with the vendor's close (``sent_close``) again where the next bar's open bears it out.
+
+    The filter judges a bar at its end; execution looks back on a finished path, so it may ask the next open of the
+    same holding. It confirms a close that lies no further from it than the price put in its place. The extreme beyond a
+    confirmed close is taken back too, unless the wick is longer than the move: then it ends at the close.
+    """
+    flags = pl.col("bar_flags")
+    good_open = pl.when(~flags.list.contains("bad_open")).then("open")
+    following = good_open.shift(-1).over("holding_id")
+    sent, put = pl.col("sent_close"), pl.col("close")
+    clean = clean.with_columns(
+        _confirmed=(flags.list.contains("bad_close") & ((sent - following).abs() <= (put - following).abs())).fill_null(
+            False
+        ),
+        _move=sent - put,
+    )
+    move = pl.col("_move")
+
+    def extreme(name: str, side: float) -> pl.Expr:
+        is_beyond = pl.col("_confirmed") & (side * move > 0.0) & flags.list.contains(f"bad_{name}")
+        wick = side * (pl.col(f"sent_{name}") - sent)
+        taken_back = pl.when(wick <= side * move).then(pl.col(f"sent_{name}")).otherwise(sent)
+        return pl.when(is_beyond).then(taken_back).otherwise(pl.col(name)).alias(name)
+
+    return clean.with_columns(
+        extreme("high", 1.0), extreme("low", -1.0), close=pl.when("_confirmed").then(sent).otherwise(put)
+    ).drop("_confirmed", "_move")
 
 
 def require_symbols(features: pl.DataFrame, wanted: Sequence[str], timeframe: str, start: date, end: date) -> None:

@@ -405,7 +405,8 @@ def _leaderboard_note() -> str:
     return _note(
         "p adj. is the two-sided bootstrap p of a zero mean, adjusted for the number of detectors (Benjamini and "
         "Hochberg). Win rate stands beside the rate that would just break even at the detector's own average win and "
-        "loss; alone it says nothing."
+        "loss; alone it says nothing. A drawdown beyond \N{MINUS SIGN}100 % is possible, because the risk per trade is "
+        "fixed on the initial equity without compounding, so a losing book goes on past zero."
     )
 
 
@@ -624,6 +625,8 @@ def _coverage(ordered: Sequence[DetectorSummary]) -> str:
 
 
 def _missing_text(one: DetectorSummary) -> str:
+    if one.coverage.catalogue_reason is not None:
+        return one.coverage.catalogue_reason
     if not one.coverage.eligible_symbol_sessions:
         return "no symbol of its classes"
     return ", ".join(one.coverage.missing_inputs) or DASH

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.lake.tables import EXIT_REASONS, TIME_WINDOWS
 
 FloatArray = npt.NDArray[np.float64]
@@ -153,6 +154,12 @@ class Coverage:
         """At least one eligible symbol-session, and 60 % of them with every required input."""
         share = self.share
         return share is not None and share >= MINIMUM_COVERAGE
+
+    @property
+    def catalogue_reason(self) -> str | None:
+        """Why the catalogue says that the detector cannot be tested with any symbols; None when it can."""
+        reasons = {one.reason for one in catalogue.UNTESTABLE}
+        return ", ".join(name for name in self.missing_inputs if name in reasons) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -606,6 +613,8 @@ def describe(estimate: Estimate, digits: int = 2) -> str:
 
 
 def _missing_data(coverage: Coverage) -> str:
+    if coverage.catalogue_reason is not None:
+        return coverage.catalogue_reason
     if coverage.eligible_symbol_sessions == 0:
         return "No symbol of the classes this detector applies to has a session in the window."
     what = ", ".join(coverage.missing_inputs) or "a required input"
@@ -778,7 +787,7 @@ def _summarise_one(
                 trial_sharpe_variance=evidence.trial_sharpe_variance,
             )
 
-    breakdowns = _breakdowns(detector, trades, net, session_of_trade, settings)
+    breakdowns = _breakdowns(detector, trades, net, session_of_trade, expectancy, settings)
     at_double = next(point.expectancy for point in costs if point.multiple == 2.0)
     verdict, verdict_because = verdict_for(
         coverage=coverage,
@@ -906,9 +915,13 @@ def _breakdowns(
     trades: pl.DataFrame,
     net: FloatArray,
     sessions: npt.NDArray[np.int64],
+    expectancy: Estimate,
     settings: Settings,
 ) -> dict[str, tuple[Group, ...]]:
-    """Groups of every breakdown; all of them share one set of resamples of the detector's sessions."""
+    """Groups of every breakdown; all of them share one set of resamples of the detector's sessions.
+
+    A group that holds every trade has the `expectancy` of the detector itself, interval and all.
+    """
     labels = {name: _labels(name, column, trades) for name, column in BREAKDOWNS.items()}
     masks: list[npt.NDArray[np.bool_]] = []
     places: list[tuple[str, str]] = []
@@ -940,7 +953,7 @@ def _breakdowns(
                 sessions=counts_of_sessions[i],
                 win_rate=wilson_interval(int((r > BREAKEVEN_TOLERANCE_R).sum()), int(r.size)),
                 profit_factor=profit_factor(r),
-                expectancy=Estimate(float(r.mean()), low, high),
+                expectancy=expectancy if r.size == net.size else Estimate(float(r.mean()), low, high),
             )
         )
     return {name: tuple(found) for name, found in groups.items()}

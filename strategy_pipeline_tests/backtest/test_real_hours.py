@@ -1,6 +1,6 @@
 """Twenty-one years of real hour bars: no trade owes anything to a bad print or to a split."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
@@ -92,3 +92,31 @@ def test_the_same_prices_quoted_without_splits_give_the_same_trades(bars, shared
     quoted = trades_of(bars, real_splits(shared_data), tick=1e-6)
     assert again.select(IDENTITY).equals(quoted.select(IDENTITY))
     assert again["r_net"].to_list() == pytest.approx(quoted["r_net"].to_list(), abs=1e-9)
+
+
+def test_a_flagged_close_that_the_next_open_confirms_is_traded_as_the_vendor_sent_it(bars, shared_data):
+    hours = bars.filter((pl.col("symbol") == "BAC") & (pl.col("timeframe") == "1h"))
+    tradable = tradable_bars(hours, real_splits(shared_data), FIRST)
+    prices = {
+        start: tuple(rest) for start, *rest in tradable.select("bar_start", "open", "high", "low", "close").iter_rows()
+    }
+    # The rows of the hour files 2009-01 and 2011-08; the hours after them open at 8.11 and 7.58.
+    assert prices[datetime(2009, 1, 15, 14, 30, tzinfo=UTC)] == (9.70, 9.72, 8.00, 8.11)
+    assert prices[datetime(2011, 8, 9, 19, 0, tzinfo=UTC)] == (6.84, 7.65, 6.78, 7.60)
+    # A low of 2.53 between 3.06 and 3.20 that no other price comes near (a bad print of the README) stays out.
+    assert prices[datetime(2009, 2, 20, 18, 0, tzinfo=UTC)] == (3.06, 3.25, 3.06, 3.20)
+
+
+def test_trades_fill_in_the_real_hours_that_the_filter_flagged(trades):
+    """At the stop and the target inside the hour, not at the open after it (8.11 and 7.58)."""
+    exits = ["exit_at", "exit_reason", "exit_ref_price", "r_gross"]
+    bac = trades.filter((pl.col("symbol") == "BAC") & (pl.col("detector") == "mean_reversion_long"))
+    stopped = bac.filter(pl.col("entry_at") == datetime(2009, 1, 15, 14, 30, tzinfo=UTC)).select(exits).rows()
+    aimed = bac.filter(pl.col("entry_at") == datetime(2011, 8, 8, 19, 0, tzinfo=UTC)).select(exits).rows()
+    # Entered at 9.70 and 6.70: the stop lies at 9.4852, the target 2.667 stop distances (2 / .75 ATR) away at 7.2819.
+    assert stopped == [
+        (datetime(2009, 1, 15, 15, 0, tzinfo=UTC), "STOP", pytest.approx(9.4852, abs=1e-4), pytest.approx(-1.0))
+    ]
+    assert aimed == [
+        (datetime(2011, 8, 9, 20, 0, tzinfo=UTC), "TARGET", pytest.approx(7.2819, abs=1e-4), pytest.approx(8 / 3))
+    ]
