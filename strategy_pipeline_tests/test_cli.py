@@ -202,3 +202,56 @@ def test_doctor_never_prints_a_secret(run):
     )
     assert process.returncode == 1
     assert "hunter2" not in process.stdout + process.stderr
+
+
+MINUTES = "us_stocks_sip/minute_aggs_v1"
+
+
+@pytest.fixture
+def damaged(shared_data, tmp_path):
+    """A mirror whose file of Monday 2013-10-07 is cut in half, with a file named for the Saturday before it."""
+    root = tmp_path / "damaged"
+    shutil.copytree(shared_data / MINUTES, root / MINUTES)
+    folder = root / MINUTES / "2013" / "10"
+    shutil.copy(folder / "2013-10-04.csv.gz", folder / "2013-10-05.csv.gz")
+    whole = (folder / "2013-10-07.csv.gz").read_bytes()
+    (folder / "2013-10-07.csv.gz").write_bytes(whole[: len(whole) // 2])
+    return {"FLAT_FILES_URL": str(root), "LOG_LEVEL": "ERROR"}
+
+
+def test_parse_says_what_could_not_be_used_and_what_was_not_found(run, damaged):
+    words = ["backfill", "parse", "--dataset", MINUTES, "--start", "2013-10-04", "--end", "2013-10-08"]
+    process = run(*words, "--symbols", "SPY,ZZZZ", **damaged)
+    assert process.returncode == 0, process.stderr
+    said = process.stdout
+    assert "historical_bars: 2 sessions from 2013-10-04 to 2013-10-08 are in " in said
+    assert "1 of 3 sessions had no usable file, e.g. 2013-10-07.csv.gz is truncated: download it again.\n" in said
+    assert re.search(r"^No row of ZZZZ.* in the files of 2013-10-04 to 2013-10-08\.$", said, re.MULTILINE)
+    assert f"{MINUTES}/2013/10/2013-10-05.csv.gz lies on a day without a session and was not read.\n" in said
+    nothing = run(*words, "--symbols", "ZZZZ", **damaged)
+    assert nothing.returncode == 1
+    assert "No row of ZZZZ in the files of 2013-10-04 to 2013-10-08: check the spelling" in nothing.stderr
+
+
+def test_a_single_damaged_file_is_called_damaged_and_not_absent(run, damaged):
+    words = ["backfill", "parse", "--dataset", MINUTES, "--start", "2013-10-07", "--end", "2013-10-07"]
+    process = run(*words, **damaged)
+    assert process.returncode == 1
+    assert process.stderr == "strategy-pipeline: 2013-10-07.csv.gz is truncated: download it again.\n"
+
+
+def test_parse_reads_the_watchlist_before_it_begins(run, shared_data, tmp_path):
+    words = ["backfill", "parse", "--dataset", MINUTES, "--start", "2013-10-04", "--end", "2013-10-08"]
+    process = run(*words, FLAT_FILES_URL=str(shared_data), WATCHLIST=str(tmp_path / "absent.yaml"))
+    assert process.returncode == 2
+    assert "absent.yaml cannot be read" in process.stderr
+    assert process.stderr.count("\n") == 1
+
+
+def test_a_download_says_where_the_files_are_and_fails_when_there_are_none(run, shared_data):
+    words = ["backfill", "download", "--dataset", MINUTES]
+    one = run(*words, "--start", "2013-10-04", "--end", "2013-10-04", FLAT_FILES_URL=str(shared_data))
+    assert "files of 1 session from 2013-10-04 to 2013-10-04 are used in place, where they are:" in one.stdout
+    none = run(*words, "--start", "2001-01-02", "--end", "2001-01-10", FLAT_FILES_URL=str(shared_data))
+    assert none.returncode == 1
+    assert f"No file of {MINUTES} from 2001-01-02 to 2001-01-10 is published at {shared_data}" in none.stderr

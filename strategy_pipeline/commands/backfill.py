@@ -1,16 +1,27 @@
-"""The ``backfill`` commands: mirror the vendor's files, and turn them into bars."""
+"""The ``backfill`` commands: mirror the vendor's files, and turn them into bars; each tells what was not there."""
 
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 from strategy_pipeline.definitions import build_defs
+from strategy_pipeline.defs.assets.bars import REFUSALS
 from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
-from strategy_pipeline.defs.launch import materialize, open_instance, session_range, written
+from strategy_pipeline.defs.launch import Instance, materialize, open_instance, session_range, written
 from strategy_pipeline.defs.progress import Progress
-from strategy_pipeline.errors import SettingsError
-from strategy_pipeline.ingestion.layout import dataset_named
-from strategy_pipeline.settings import Settings
+from strategy_pipeline.defs.resources import flat_file_store
+from strategy_pipeline.errors import MissingDataError, SettingsError
+from strategy_pipeline.ingestion.flat_files import FlatFileStore
+from strategy_pipeline.ingestion.layout import Dataset, dataset_named, first_day_of_key, key_for
+from strategy_pipeline.ingestion.parse import watched_symbols
+from strategy_pipeline.lake.store import Lake
+from strategy_pipeline.lake.tables import HISTORICAL_BARS, QUARANTINE
+from strategy_pipeline.market.calendar import sessions_between
+from strategy_pipeline.settings import Settings, load_watchlist
 
 _ASSET_OF = {dataset: asset for asset, dataset in FLAT_FILE_DATASETS.items()}
+# Symbols are looked for in this many sessions at a time: most are found in the first few.
+_SESSIONS_AT_ONCE = 20
+_NAMED = 8
 
 
 def asset_for(dataset: str) -> str:
@@ -22,8 +33,9 @@ def asset_for(dataset: str) -> str:
 
 
 def download(settings: Settings, progress: Progress, dataset: str, start: date, end: date, *, overwrite: bool) -> str:
-    """Mirrors the files of a data set and returns a line on what is here now."""
+    """Mirrors the files of a data set and returns lines on what is here now; raises MissingDataError without any."""
     asset, keys = asset_for(dataset), session_range(start, end)
+    store = flat_file_store(settings)
     with open_instance(settings) as instance:
         result = materialize(
             build_defs(progress=progress),
@@ -35,14 +47,29 @@ def download(settings: Settings, progress: Progress, dataset: str, start: date, 
             trigger="backfill download",
         )
         count = len(written(instance, result.run_id, asset))
-    return f"{dataset}: files of {count} sessions from {keys[0]} to {keys[1]} are in {settings.raw_folder}."
+    days = _days(keys)
+    if not count:
+        raise MissingDataError(
+            f"No file of {dataset} from {keys[0]} to {keys[1]} is published at {store.location}: choose other dates, "
+            "or point FLAT_FILES_URL at files of these."
+        )
+    is_local = store.local_path(key_for(dataset_named(dataset), days[0])) is not None
+    where = f"used in place, where they are: {store.location}" if is_local else f"in {settings.raw_folder}"
+    lines = [f"{dataset}: files of {_sessions(count)} from {keys[0]} to {keys[1]} are {where}."]
+    if missing := len(days) - count:
+        lines.append(f"{missing} of {_sessions(len(days))} {'has' if missing == 1 else 'have'} no file there.")
+    return "\n".join(lines)
 
 
 def parse(
     settings: Settings, progress: Progress, dataset: str, start: date, end: date, *, symbols: tuple[str, ...]
 ) -> str:
-    """Fetches what is missing of a data set, builds the bars, and returns a line on what is in the lake now."""
+    """Fetches what is missing of a data set, builds the bars, and returns lines on what is in the lake and what is not.
+
+    Raises MissingDataError when there is no bar of any of `symbols`.
+    """
     asset, keys = asset_for(dataset), session_range(start, end)
+    watched = load_watchlist(settings.watchlist)
     with open_instance(settings) as instance:
         result = materialize(
             build_defs(progress=progress),
@@ -54,4 +81,88 @@ def parse(
             trigger="backfill parse",
         )
         count = len(written(instance, result.run_id, "historical_bars"))
-    return f"historical_bars: {count} sessions from {keys[0]} to {keys[1]} are in {settings.lake_location}."
+        refusals = _refusals(instance, result.run_id)
+    days, lake, kind = _days(keys), Lake(settings.lake_location), dataset_named(dataset)
+    asked = [*symbols, *(one for one in watched_symbols(kind, watched.instruments) if one not in symbols)]
+    absent = _without_bars(lake, days, asked)
+    if symbols and set(symbols) <= set(absent):
+        raise MissingDataError(
+            f"No row of {_some(symbols)} in the files of {keys[0]} to {keys[1]}: check the spelling, and that the data "
+            "set holds such symbols."
+        )
+    verb = "is" if count == 1 else "are"
+    lines = [f"historical_bars: {_sessions(count)} from {keys[0]} to {keys[1]} {verb} in {settings.lake_location}."]
+    lines += _unusable(len(days) - count, len(days), refusals)
+    if rows := _quarantined(lake, days):
+        lines.append(
+            f"{rows:,} {'row stands' if rows == 1 else 'rows stand'} in quarantine (table quarantine in the lake)."
+        )
+    if absent:
+        lines.append(f"No row of {_some(absent)} in the files of {keys[0]} to {keys[1]}.")
+    lines += _off_session(flat_file_store(settings), kind, start, end)
+    return "\n".join(lines)
+
+
+def _days(keys: tuple[str, str]) -> list[date]:
+    return sessions_between(date.fromisoformat(keys[0]), date.fromisoformat(keys[1]))
+
+
+def _refusals(instance: Instance, run_id: str) -> list[str]:
+    """The sentences on refused files that the run left on the bars."""
+    records = instance.get_records_for_run(run_id).records
+    events = (record.asset_materialization for record in records)
+    found = [event.metadata[REFUSALS].value for event in events if event and REFUSALS in event.metadata]
+    return [str(sentence) for sentences in found if isinstance(sentences, list) for sentence in sentences]
+
+
+def _sessions(count: int) -> str:
+    return f"{count} session" if count == 1 else f"{count} sessions"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of `names`, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _unusable(missing: int, total: int, refusals: Sequence[str]) -> list[str]:
+    """A line on sessions without bars and on refused files, with the first refusal; none when there are neither."""
+    example = f", e.g. {refusals[0]}" if refusals else "."
+    if missing:
+        return [f"{missing} of {_sessions(total)} had no usable file{example}"]
+    if refusals:
+        return [f"{len(refusals)} {'file' if len(refusals) == 1 else 'files'} could not be used{example}"]
+    return []
+
+
+def _without_bars(lake: Lake, days: Sequence[date], symbols: Iterable[str]) -> list[str]:
+    """Those of `symbols` of which the lake has no bar on any of `days`, in the given order."""
+    absent = list(symbols)
+    for first in range(0, len(days), _SESSIONS_AT_ONCE):
+        if not absent:
+            break
+        found = lake.read_sessions(HISTORICAL_BARS, days[first : first + _SESSIONS_AT_ONCE], columns=["symbol"])
+        held = set(found["symbol"].unique())
+        absent = [one for one in absent if one not in held]
+    return absent
+
+
+def _quarantined(lake: Lake, days: Sequence[date]) -> int:
+    """Refused rows of the files of `days`; what concerns a whole file stands at line 0 and is no row."""
+    held = sorted(set(lake.sessions(QUARANTINE)) & set(days))
+    if not held:
+        return 0
+    return int((lake.read_sessions(QUARANTINE, held, columns=["line_number"])["line_number"] > 0).sum())
+
+
+def _off_session(store: FlatFileStore, dataset: Dataset, start: date, end: date) -> list[str]:
+    """A line on published files that are named for a day without a session; none when there are none."""
+    if dataset.file_per != "session":
+        return []
+    sessions = set(sessions_between(start, end))
+    odd = [one.key for one in store.list(dataset, start, end) if first_day_of_key(dataset, one.key) not in sessions]
+    if not odd:
+        return []
+    if len(odd) == 1:
+        return [f"{odd[0]} lies on a day without a session and was not read."]
+    return [f"{len(odd)} files lie on days without a session and were not read: {_some(odd)}."]

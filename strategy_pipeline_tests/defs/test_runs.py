@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from strategy_pipeline.defs.launch import open_instance, written
-from strategy_pipeline.errors import MissingDataError
+from strategy_pipeline.errors import DataError, MissingDataError
 from strategy_pipeline.lake.tables import FEATURES, HISTORICAL_BARS
 from strategy_pipeline_tests.defs.small_market import FILES, UPSTREAM, bytes_below, small_market
 
@@ -203,3 +203,16 @@ def test_a_run_killed_at_any_point_can_be_repeated_with_the_bytes_of_an_undistur
     with open_instance(again.settings) as instance:
         assert again.run(instance, UPSTREAM).success
     assert bytes_below(tmp_path / "lake") == bytes_below(market.home / "lake")
+
+
+def test_refused_files_are_named_on_the_last_bars_and_raised_when_there_are_no_others(tmp_path):
+    market = small_market(tmp_path, sessions=3)
+    first, last = market.keys
+    for path in market.settings.vendor_folder.rglob(f"{first}.csv.gz"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with open_instance(market.settings) as instance:
+        market.run(instance, [*FILES, "historical_bars"])
+        said = materializations(instance, "historical_bars")[last].metadata["refused_files"].value
+        with pytest.raises(DataError, match=f"{first}.csv.gz is truncated: download it again"):
+            market.run(instance, ["historical_bars"], keys=(first, first))
+    assert f"{first}.csv.gz is truncated: download it again." in said

@@ -13,7 +13,7 @@ from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, session
 from strategy_pipeline.defs.plots import coverage_strip
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.table_metadata import describe_table, lineage_of
-from strategy_pipeline.errors import MissingDataError
+from strategy_pipeline.errors import DataError, MissingDataError
 from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.ingestion.session_bars import (
     SessionSources,
@@ -30,6 +30,11 @@ from strategy_pipeline.settings import Settings, Watchlist
 CODE_VERSION = "historical-bars-1"
 # What a bars file says about itself besides its pedigree, so that an unchanged one need not be read.
 _COUNTS = ("coverage_pct", "null_pct", "suspect_pct", "quarantined", "symbol_count")
+
+# On the last partition of a run: the sentences about files of which nothing could be used.
+REFUSALS = "refused_files"
+_NAMED_REFUSALS = 3
+_READABLE_CHARACTERS = 300
 
 
 class BarsConfig(PartitionChoice):
@@ -65,18 +70,33 @@ def historical_bars(
         for piece in stretches(sources):
             writer.bring_up_to_date(piece)
             advance(len(piece))
-    for sentence in writer.refusals:
+    # A month's hour file is refused once for each of its sessions.
+    refusals = list(dict.fromkeys(readable(sentence) for sentence in writer.refusals))
+    for sentence in refusals:
         context.log.warning(sentence)
+    if refusals and not writer.described:
+        more = f" {len(refusals) - _NAMED_REFUSALS} more files were refused." if len(refusals) > _NAMED_REFUSALS else ""
+        raise DataError(" ".join(refusals[:_NAMED_REFUSALS]) + more)
     if sessions and not writer.described:
         raise MissingDataError(
             f"No file of {sessions[0]} to {sessions[-1]} with a watched symbol is here: materialise the flat files of "
             "those sessions first, or name the symbols they hold."
         )
     missing = len(sessions) - len(writer.described)
-    context.log.info(f"historical_bars: {len(writer.described)} sessions, {missing} without a usable file.")
+    noun = "session" if len(writer.described) == 1 else "sessions"
+    context.log.info(f"historical_bars: {len(writer.described)} {noun}, {missing} without a usable file.")
     if writer.described:
-        writer.described[max(writer.described)]["coverage"] = coverage_strip(writer.described)
+        last = writer.described[max(writer.described)]
+        last["coverage"] = coverage_strip(writer.described)
+        if refusals:
+            last[REFUSALS] = dg.MetadataValue.json(refusals)
     return publish(context, writer.described)
+
+
+def readable(sentence: str) -> str:
+    """`sentence` on one line of at most 300 characters; what it quotes of a damaged file may be anything."""
+    plain = "".join(letter if letter.isprintable() and letter != "\ufffd" else "?" for letter in sentence)
+    return plain if len(plain) <= _READABLE_CHARACTERS else f"{plain[: _READABLE_CHARACTERS - 4]} ..."
 
 
 class _Writer:
