@@ -254,4 +254,4 @@ def test_a_download_says_where_the_files_are_and_fails_when_there_are_none(run, 
     assert "files of 1 session from 2013-10-04 to 2013-10-04 are used in place, where they are:" in one.stdout
     none = run(*words, "--start", "2001-01-02", "--end", "2001-01-10", FLAT_FILES_URL=str(shared_data))
     assert none.returncode == 1
-    assert f"No file of {MINUTES} from 2001-01-02 to 2001-01-10 is published at {shared_data}" in none.stderr
+    assert f"No file of {MINUTES} from 2001-01-02 to 2001-01-10 is published at {shared_data.resolve()}" in none.stderr
