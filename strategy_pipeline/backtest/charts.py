@@ -36,16 +36,12 @@ from strategy_pipeline.backtest.drawing import (
     tick_text,
     ticks,
 )
+from strategy_pipeline.backtest.estimates import Drawdown, Estimate, FloatArray, drawdown_path, equity_curve
 from strategy_pipeline.backtest.statistics import (
     MINIMUM_SESSIONS_FOR_INTERVAL,
     MINIMUM_TRADES_OF_A_GROUP,
     CostPoint,
     DetectorSummary,
-    Drawdown,
-    Estimate,
-    FloatArray,
-    drawdown_path,
-    equity_curve,
 )
 
 HISTOGRAM_BIN_R = 0.25

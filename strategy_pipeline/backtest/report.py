@@ -21,14 +21,13 @@ import polars as pl
 from strategy_pipeline.backtest import charts
 from strategy_pipeline.backtest.charts import interval_text
 from strategy_pipeline.backtest.drawing import DASH, signed
+from strategy_pipeline.backtest.estimates import Estimate, ProfitFactor
 from strategy_pipeline.backtest.statistics import (
     MAXIMUM_MEDIAN_COST_R,
     MINIMUM_TRADES_OF_A_GROUP,
     UNLABELLED,
     DetectorSummary,
-    Estimate,
     Group,
-    ProfitFactor,
 )
 from strategy_pipeline.lake import files
 from strategy_pipeline.lake.tables import DISPOSITIONS

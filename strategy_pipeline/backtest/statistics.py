@@ -1,41 +1,52 @@
-"""What a list of trades proves: intervals, ratios, breakdowns, verdicts and recommendations per detector.
+"""Statistics of a run: the summary of every detector, and of all pooled, from trades, dispositions and daily profit.
 
-Belongs here: arithmetic on trades, dispositions, coverage and daily profit, as plain numbers and frozen dataclasses.
-Does not belong here: filling orders (simulator), drawing (charts), files and wording of pages (report).
+Belongs here: putting the numbers of one detector together, and its breakdowns. Does not belong here: the formulas
+(estimates, bootstrap, significance), verdicts (verdicts), filling orders (simulator), drawing (charts), pages (report).
 """
 
-import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from strategy_pipeline.detectors import catalogue
+from strategy_pipeline.backtest.bootstrap import bootstrap_p_value, bootstrap_totals, generator_for, percentile_interval
+from strategy_pipeline.backtest.estimates import (
+    BREAKEVEN_TOLERANCE_R,
+    NOTHING,
+    SESSIONS_PER_YEAR,
+    Drawdown,
+    Estimate,
+    FloatArray,
+    ProfitFactor,
+    break_even_win_rate,
+    max_drawdown,
+    payoff_ratio,
+    profit_factor,
+    sharpe_ratio,
+    skewness_and_kurtosis,
+    sortino_ratio,
+    wilson_interval,
+)
+from strategy_pipeline.backtest.significance import (
+    benjamini_hochberg,
+    deflated_sharpe,
+    minimum_track_record,
+    probabilistic_sharpe,
+)
+from strategy_pipeline.backtest.verdicts import Coverage, Evidence, recommendation_for, verdict_for
 from strategy_pipeline.lake.tables import EXIT_REASONS, TIME_WINDOWS
 
-FloatArray = npt.NDArray[np.float64]
-
-Z_95 = 1.959964
-SESSIONS_PER_YEAR = 252
-EULER_MASCHERONI = 0.5772156649
-BREAKEVEN_TOLERANCE_R = 1e-12
-MINIMUM_SESSIONS_FOR_SHARPE = 20
 MINIMUM_SESSIONS_FOR_INTERVAL = 10
 MINIMUM_TRADES_OF_A_GROUP = 20
-MINIMUM_TRADES_FOR_ADVICE = 30
-MINIMUM_COVERAGE = 0.60
 MAXIMUM_AMBIGUOUS_SHARE = 0.05
 MAXIMUM_MEDIAN_COST_R = 0.25
-PROFIT_FACTOR_CAP = 999.0
 COST_MULTIPLES = (0.0, 0.5, 1.0, 2.0)
 POOLED = "all detectors pooled"
 UNLABELLED = "unlabelled"
-
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 # Breakdown name -> the trade column that holds its label; an empty string means the label is derived here.
 BREAKDOWNS: dict[str, str] = {
@@ -55,57 +66,6 @@ _GROUP_ORDER: dict[str, tuple[str, ...]] = {
     "score_decile": tuple(str(decile) for decile in range(1, 11)),
     "dte_bucket": ("0", "1-4", "5-29", "30+"),
 }
-
-_NORMAL = NormalDist()
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its 95 % interval; any part is None when it is not defined."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-    @property
-    def above_zero(self) -> bool:
-        """True when the whole interval lies above zero."""
-        return self.low is not None and self.low > 0.0
-
-    @property
-    def below_zero(self) -> bool:
-        """True when the whole interval lies below zero."""
-        return self.high is not None and self.high < 0.0
-
-
-NOTHING = Estimate(None, None, None)
-
-
-@dataclass(frozen=True, slots=True)
-class ProfitFactor:
-    """Σ R⁺ / |Σ R⁻|: ``exact`` is None without losers (``no_losses``) or without trades (``no_trades``)."""
-
-    exact: float | None
-    status: str
-
-    @property
-    def for_files(self) -> float:
-        """The finite stand-in that sorts correctly: capped at 999, 999 without losses, 0 without trades."""
-        if self.status == "no_trades":
-            return 0.0
-        if self.exact is None:
-            return PROFIT_FACTOR_CAP
-        return min(self.exact, PROFIT_FACTOR_CAP)
-
-
-@dataclass(frozen=True, slots=True)
-class Drawdown:
-    """The deepest fall of the equity curve, percent of the peak before it (≤ 0); recovery is None while under water."""
-
-    percent: float
-    peak: date | None
-    valley: date | None
-    recovery: date | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,45 +92,6 @@ class Group:
     def thin(self) -> bool:
         """True below 20 trades."""
         return self.trades < MINIMUM_TRADES_OF_A_GROUP
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """How much of what a detector needs was there, in symbol-sessions of the classes it applies to."""
-
-    eligible_symbol_sessions: int
-    covered_symbol_sessions: int
-    missing_inputs: tuple[str, ...] = ()
-
-    @property
-    def share(self) -> float | None:
-        """Covered over eligible, 0-1; None when nothing was eligible."""
-        if self.eligible_symbol_sessions == 0:
-            return None
-        return self.covered_symbol_sessions / self.eligible_symbol_sessions
-
-    @property
-    def testable(self) -> bool:
-        """At least one eligible symbol-session, and 60 % of them with every required input."""
-        share = self.share
-        return share is not None and share >= MINIMUM_COVERAGE
-
-    @property
-    def catalogue_reason(self) -> str | None:
-        """Why the catalogue says that the detector cannot be tested with any symbols; None when it can."""
-        reasons = {one.reason for one in catalogue.UNTESTABLE}
-        return ", ".join(name for name in self.missing_inputs if name in reasons) or None
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What other studies know about a detector; the default says that none of them has been made."""
-
-    n_trials: int | None = None
-    trial_sharpe_variance: float | None = None
-    pbo: float | None = None
-    gauntlet_passed: bool | None = None
-    out_of_sample_trades: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,241 +182,6 @@ class DetectorSummary:
         return Estimate(self.expectancy.value, self.expectancy_worst.value, self.expectancy_best.value)
 
 
-def normal_cdf(x: float) -> float:
-    """Φ(x), the standard normal distribution function."""
-    return 0.5 * math.erfc(-x / math.sqrt(2.0))
-
-
-def normal_quantile(p: float) -> float:
-    """Φ⁻¹(p) for 0 < p < 1 (Wichura's AS241, as in ``statistics.NormalDist``)."""
-    return _NORMAL.inv_cdf(p)
-
-
-def wilson_interval(successes: int, trials: int, z: float = Z_95) -> Estimate:
-    """Share of successes with Wilson's score interval (Wilson 1927; Newcombe 1998); nothing without trials."""
-    if trials == 0:
-        return NOTHING
-    share = successes / trials
-    denominator = 1.0 + z * z / trials
-    centre = (share + z * z / (2.0 * trials)) / denominator
-    half = z / denominator * math.sqrt(share * (1.0 - share) / trials + z * z / (4.0 * trials * trials))
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == trials else min(1.0, centre + half)
-    return Estimate(share, low, high)
-
-
-def profit_factor(r: FloatArray) -> ProfitFactor:
-    """Gross profit over gross loss of trades in R; without a winner 0, without a loser or a trade a status instead."""
-    if r.size == 0:
-        return ProfitFactor(None, "no_trades")
-    gains = float(r[r > BREAKEVEN_TOLERANCE_R].sum())
-    losses = float(-r[r < -BREAKEVEN_TOLERANCE_R].sum())
-    if gains == 0.0:
-        return ProfitFactor(0.0, "ok")
-    if losses == 0.0:
-        return ProfitFactor(None, "no_losses")
-    return ProfitFactor(gains / losses, "ok")
-
-
-def payoff_ratio(avg_win: float | None, avg_loss: float | None) -> float | None:
-    """Average win over the size of the average loss; None when either is missing."""
-    if avg_win is None or avg_loss is None or avg_loss == 0.0:
-        return None
-    return avg_win / abs(avg_loss)
-
-
-def break_even_win_rate(payoff: float | None) -> float | None:
-    """The win rate at which a payoff ratio earns exactly nothing: 1 / (1 + payoff)."""
-    return None if payoff is None else 1.0 / (1.0 + payoff)
-
-
-def sharpe_ratio(
-    daily_returns: FloatArray,
-    *,
-    cash_rate: float = 0.0,
-    minimum_sessions: int = MINIMUM_SESSIONS_FOR_SHARPE,
-) -> float | None:
-    """Annualised Sharpe ratio (√252) of session returns in excess of cash; None without spread or below 20 sessions."""
-    if daily_returns.size < max(2, minimum_sessions):
-        return None
-    per_session = _per_session_sharpe(daily_returns - cash_rate / SESSIONS_PER_YEAR)
-    return None if per_session is None else per_session * math.sqrt(SESSIONS_PER_YEAR)
-
-
-def sortino_ratio(daily_returns: FloatArray, *, cash_rate: float = 0.0) -> float | None:
-    """Annualised mean over the downside deviation of all sessions (target: cash); None when nothing was lost."""
-    if daily_returns.size == 0:
-        return None
-    excess = daily_returns - cash_rate / SESSIONS_PER_YEAR
-    downside = math.sqrt(float(np.mean(np.minimum(excess, 0.0) ** 2)))
-    if downside == 0.0:
-        return None
-    return float(np.mean(excess)) / downside * math.sqrt(SESSIONS_PER_YEAR)
-
-
-def equity_curve(daily_pnl_usd: FloatArray, initial_equity_usd: float) -> FloatArray:
-    """Book value in $ at the end of each session, without compounding, led by the initial value (length + 1)."""
-    return np.concatenate([[initial_equity_usd], initial_equity_usd + np.cumsum(daily_pnl_usd)])
-
-
-def drawdown_path(equity: FloatArray) -> FloatArray:
-    """Percent below the highest value so far (≤ 0) for each point of an equity curve."""
-    return (equity / np.maximum.accumulate(equity) - 1.0) * 100.0
-
-
-def max_drawdown(daily_pnl_usd: FloatArray, initial_equity_usd: float, sessions: Sequence[date]) -> Drawdown:
-    """The deepest drawdown with its dates; a peak of None means the fall began from the initial equity."""
-    equity = equity_curve(daily_pnl_usd, initial_equity_usd)
-    path = drawdown_path(equity)
-    valley = int(np.argmin(path))
-    if path[valley] >= 0.0:
-        return Drawdown(0.0, None, None, None)
-    peak = int(np.argmax(equity[: valley + 1]))
-    back = np.flatnonzero(equity[valley:] >= equity[peak])
-
-    def day(index: int) -> date | None:
-        return None if index == 0 else sessions[index - 1]
-
-    return Drawdown(float(path[valley]), day(peak), day(valley), day(valley + int(back[0])) if back.size else None)
-
-
-def skewness_and_kurtosis(values: FloatArray) -> tuple[float, float] | None:
-    """Population skewness and non-excess kurtosis (normal: 0 and 3); None without spread."""
-    centred = values - values.mean() if values.size else values
-    variance = float(np.mean(centred**2)) if values.size else 0.0
-    if variance <= 0.0:
-        return None
-    return float(np.mean(centred**3)) / variance**1.5, float(np.mean(centred**4)) / variance**2
-
-
-def probabilistic_sharpe(
-    sharpe_per_period: float, benchmark: float, periods: float, skewness: float, kurtosis: float
-) -> float | None:
-    """PSR(SR*): probability that the true per-period Sharpe ratio exceeds ``benchmark``; None if the radicand is ≤ 0.
-
-    Source: Bailey and López de Prado (2012), "The Sharpe ratio efficient frontier". Kurtosis is non-excess.
-    """
-    radicand = 1.0 - skewness * sharpe_per_period + (kurtosis - 1.0) / 4.0 * sharpe_per_period**2
-    if radicand <= 0.0 or periods <= 1.0:
-        return None
-    return normal_cdf((sharpe_per_period - benchmark) * math.sqrt(periods - 1.0) / math.sqrt(radicand))
-
-
-def expected_maximum(n_trials: int) -> float:
-    """Expected largest of N independent standard normals, Gumbel approximation; 0 for a single trial.
-
-    Source: Bailey and López de Prado (2014), "The deflated Sharpe ratio".
-    """
-    if n_trials <= 1:
-        return 0.0
-    return (1.0 - EULER_MASCHERONI) * normal_quantile(1.0 - 1.0 / n_trials) + EULER_MASCHERONI * normal_quantile(
-        1.0 - 1.0 / (n_trials * math.e)
-    )
-
-
-def deflated_sharpe(
-    sharpe_per_period: float,
-    periods: float,
-    skewness: float,
-    kurtosis: float,
-    *,
-    n_trials: int,
-    trial_sharpe_variance: float,
-) -> float | None:
-    """PSR against the Sharpe ratio that the best of N worthless trials would show (per-period units throughout).
-
-    Source: Bailey and López de Prado (2014), "The deflated Sharpe ratio".
-    """
-    threshold = math.sqrt(trial_sharpe_variance) * expected_maximum(n_trials)
-    return probabilistic_sharpe(sharpe_per_period, threshold, periods, skewness, kurtosis)
-
-
-def minimum_track_record(
-    sharpe_per_period: float,
-    benchmark: float,
-    skewness: float = 0.0,
-    kurtosis: float = 3.0,
-    confidence: float = 0.95,
-) -> float | None:
-    """Periods needed before PSR(benchmark) reaches ``confidence``; None when the ratio does not exceed the benchmark.
-
-    Source: Bailey and López de Prado (2012).
-    """
-    radicand = 1.0 - skewness * sharpe_per_period + (kurtosis - 1.0) / 4.0 * sharpe_per_period**2
-    if sharpe_per_period <= benchmark or radicand <= 0.0:
-        return None
-    return 1.0 + radicand * (normal_quantile(confidence) / (sharpe_per_period - benchmark)) ** 2
-
-
-def minimum_backtest_years(n_trials: int, annual_sharpe: float) -> float:
-    """Years below which the best of N worthless trials is expected to show ``annual_sharpe`` (MinBTL)."""
-    return (expected_maximum(n_trials) / annual_sharpe) ** 2
-
-
-def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
-    """Step-up adjusted p-values in the given order; a missing one stays missing and does not count as a test.
-
-    Source: Benjamini and Hochberg (1995).
-    """
-    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    smallest = 1.0
-    for rank in range(len(known), 0, -1):
-        p, index = known[rank - 1]
-        smallest = min(smallest, p * (len(known) / rank))
-        adjusted[index] = smallest
-    return adjusted
-
-
-def _per_session_sharpe(excess: FloatArray) -> float | None:
-    spread = float(np.std(excess, ddof=1))
-    # Identical returns leave a spread of rounding size, which is no spread.
-    if spread <= 1e-12 * max(1.0, float(np.max(np.abs(excess)))) or not np.ptp(excess):
-        return None
-    return float(np.mean(excess)) / spread
-
-
-def generator_for(name: str, seed: int) -> np.random.Generator:
-    """A random stream that depends on the seed and the name alone, so other detectors never change a result."""
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
-
-
-def bootstrap_totals(
-    session_totals: FloatArray, *, draws: int, generator: np.random.Generator, cells_at_once: int = 2_000_000
-) -> FloatArray:
-    """Column totals of ``draws`` resamples of the rows (sessions) with replacement; shape (draws, columns).
-
-    Whole sessions are drawn, so trades of one session, which share its weather, stay together (cluster bootstrap).
-    """
-    sessions = session_totals.shape[0]
-    rows_at_once = max(1, cells_at_once // max(1, sessions))
-    totals = np.empty((draws, session_totals.shape[1]))
-    for start in range(0, draws, rows_at_once):
-        rows = min(rows_at_once, draws - start)
-        picked = generator.integers(0, sessions, size=(rows, sessions), dtype=np.int32).astype(np.int64)
-        picked += np.arange(rows, dtype=np.int64)[:, None] * sessions
-        times = np.bincount(picked.ravel(), minlength=rows * sessions).reshape(rows, sessions)
-        totals[start : start + rows] = times.astype(np.float64) @ session_totals
-    return totals
-
-
-def percentile_interval(means: FloatArray) -> tuple[float, float] | None:
-    """The central 95 % of bootstrap means; resamples without a trade (NaN) are left out, None when none is left."""
-    finite = means[np.isfinite(means)]
-    if finite.size == 0:
-        return None
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def bootstrap_p_value(observed: float, means: FloatArray) -> float:
-    """Two-sided p of "mean R is zero": share of resamples, shifted to a zero mean, at least as far out as observed."""
-    finite = means[np.isfinite(means)]
-    beyond = int(np.count_nonzero(np.abs(finite - observed) >= abs(observed)))
-    return (1 + beyond) / (finite.size + 1)
-
-
 def expectancy_interval(r: FloatArray, sessions: npt.NDArray[np.int64], *, name: str, settings: Settings) -> Estimate:
     """Mean R with its bootstrap interval over sessions; the interval is None below 10 sessions."""
     if r.size == 0:
@@ -527,106 +213,6 @@ def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
 def _estimate(value: float, means: FloatArray) -> Estimate:
     interval = percentile_interval(means)
     return Estimate(value, None, None) if interval is None else Estimate(value, *interval)
-
-
-def verdict_for(
-    *,
-    coverage: Coverage,
-    trades: int,
-    expectancy: Estimate,
-    expectancy_low_at_double_costs: float | None,
-    dsr: float | None,
-    regimes_with_enough_trades: int,
-    evidence: Evidence,
-) -> tuple[str, str]:
-    """The first verdict whose rule holds, and the sentence that says what decided it.
-
-    A condition that was never measured counts as failed: without a trial ledger there is no DSR and without a noise
-    gauntlet nothing passed it, so such a run can say ``no evidence`` at best.
-    """
-    if not coverage.testable:
-        return "not testable", _missing_data(coverage)
-    out_of_sample = evidence.out_of_sample_trades or 0
-    if (
-        out_of_sample >= 100
-        and dsr is not None
-        and dsr >= 0.95
-        and evidence.pbo is not None
-        and evidence.pbo <= 0.2
-        and expectancy_low_at_double_costs is not None
-        and expectancy_low_at_double_costs > 0.0
-        and regimes_with_enough_trades >= 3
-        and evidence.gauntlet_passed is True
-    ):
-        return "supported", f"DSR {dsr:.2f} and PBO {evidence.pbo:.2f} on {out_of_sample} out-of-sample trades."
-    lacking = []
-    if trades < MINIMUM_TRADES_FOR_ADVICE:
-        lacking.append(f"{trades} trades are fewer than {MINIMUM_TRADES_FOR_ADVICE}")
-    if expectancy.value is None or expectancy.value <= 0.0:
-        lacking.append("expectancy after costs is not positive")
-    if dsr is None:
-        lacking.append("the deflated Sharpe ratio is unknown")
-    elif dsr < 0.80:
-        lacking.append(f"DSR {dsr:.2f} is below .80")
-    if evidence.gauntlet_passed is None:
-        lacking.append("the noise gauntlet has not been run")
-    elif not evidence.gauntlet_passed:
-        lacking.append("the noise gauntlet was not passed")
-    if not lacking:
-        return "suggestive", f"DSR {dsr:.2f}, positive expectancy on {trades} trades, noise gauntlet passed."
-    return "no evidence", _sentence(lacking)
-
-
-def recommendation_for(
-    *, verdict: str, coverage: Coverage, trades: int, expectancy: Estimate, expectancy_gross: Estimate
-) -> tuple[str, str]:
-    """Advice and the evidence for it; drawn from coverage, trade count and intervals, never from win rate alone.
-
-    When a gross edge is eaten by costs, ``check costs`` goes before ``disable``: both bounds are then known, and the
-    cost model is the thing to look at first.
-    """
-    if verdict == "not testable":
-        return "get data", _missing_data(coverage)
-    if trades < MINIMUM_TRADES_FOR_ADVICE:
-        return "too few trades", f"{trades} of the {MINIMUM_TRADES_FOR_ADVICE} trades a judgement needs."
-    shown = f"expectancy {describe(expectancy)} R over {trades} trades"
-    if expectancy_gross.above_zero and expectancy.value is not None and expectancy.value < 0.0:
-        return "check costs", f"{describe(expectancy_gross)} R before costs turns into {describe(expectancy)} R after."
-    if expectancy.below_zero:
-        return "disable", f"The whole interval lies below zero: {shown}."
-    if verdict in ("suggestive", "supported"):
-        return "paper-trade", f"The verdict is {verdict}: {shown}."
-    if expectancy.above_zero:
-        return "keep observing", f"The interval lies above zero, but that alone is not evidence: {shown}."
-    if expectancy.low is None:
-        return "keep observing", f"Too few sessions for an interval: {shown}."
-    return "keep observing", f"The interval contains zero: {shown}."
-
-
-def describe(estimate: Estimate, digits: int = 2) -> str:
-    """``+0.12 [-0.05, +0.29]``; a dash for what is missing."""
-    if estimate.value is None:
-        return "\N{EN DASH}"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:+.{digits}f} [no interval]"
-    return f"{estimate.value:+.{digits}f} [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
-
-
-def _missing_data(coverage: Coverage) -> str:
-    if coverage.catalogue_reason is not None:
-        return coverage.catalogue_reason
-    if coverage.eligible_symbol_sessions == 0:
-        return "No symbol of the classes this detector applies to has a session in the window."
-    what = ", ".join(coverage.missing_inputs) or "a required input"
-    return (
-        f"{what} missing: {coverage.covered_symbol_sessions} of {coverage.eligible_symbol_sessions} symbol-sessions "
-        f"({100.0 * (coverage.share or 0.0):.0f} %) are covered, {100.0 * MINIMUM_COVERAGE:.0f} % are needed."
-    )
-
-
-def _sentence(parts: Iterable[str]) -> str:
-    text = "; ".join(parts)
-    return text[:1].upper() + text[1:] + "."
 
 
 def summarise(

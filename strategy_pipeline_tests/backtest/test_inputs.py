@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from strategy_pipeline.backtest.inputs import tradable_bars
-from strategy_pipeline.backtest.statistics import Coverage, DetectorSummary, Settings, summarise
+from strategy_pipeline.backtest.statistics import DetectorSummary, Settings, summarise
+from strategy_pipeline.backtest.verdicts import Coverage
 from strategy_pipeline.market.calendar import session, sessions_between
 from strategy_pipeline_tests.analytics.bar_frames import NO_ACTIONS, contract_bars
 from strategy_pipeline_tests.backtest.trade_frames import (

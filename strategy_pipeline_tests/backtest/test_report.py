@@ -20,9 +20,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strategy_pipeline.backtest import charts, drawing, report
+from strategy_pipeline.backtest import charts, drawing, estimates, report
 from strategy_pipeline.backtest import statistics as stats
-from strategy_pipeline.backtest.statistics import Coverage, DetectorSummary, Drawdown, Estimate, Settings
+from strategy_pipeline.backtest.estimates import Drawdown, Estimate
+from strategy_pipeline.backtest.statistics import DetectorSummary, Settings
+from strategy_pipeline.backtest.verdicts import Coverage
 from strategy_pipeline.errors import StorageError
 from strategy_pipeline.lake import files
 from strategy_pipeline.lake.tables import BACKTEST_TRADES, SIGNAL_DISPOSITIONS, Table
@@ -407,7 +409,7 @@ def test_the_leaderboard_is_led_by_the_lower_bound_and_never_by_win_rate(study: 
 def test_drawings_are_deterministic_and_greyed_below_twenty_trades() -> None:
     days = weekdays(30)
     pnl = np.random.default_rng(2).normal(0, 100, 30)
-    drawdown = stats.max_drawdown(pnl, 100_000.0, days)
+    drawdown = estimates.max_drawdown(pnl, 100_000.0, days)
     few = charts.equity_chart(days, pnl, 100_000.0, drawdown, trades=19)
     many = charts.equity_chart(days, pnl, 100_000.0, drawdown, trades=20)
     assert few == charts.equity_chart(days, pnl, 100_000.0, drawdown, trades=19)

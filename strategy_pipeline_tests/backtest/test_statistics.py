@@ -1,8 +1,7 @@
-"""What the statistics of a backtest must be: known answers, null policies, verdict rules and properties."""
+"""What the statistics of a backtest must be: the summary of a detector, its intervals and breakdowns."""
 
 import math
 import time
-from datetime import date
 
 import numpy as np
 import polars as pl
@@ -11,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategy_pipeline.backtest import statistics as stats
-from strategy_pipeline.backtest.statistics import NOTHING, Coverage, Estimate, Evidence, Settings
+from strategy_pipeline.backtest.estimates import NOTHING, Estimate
+from strategy_pipeline.backtest.statistics import Settings
+from strategy_pipeline.backtest.verdicts import Coverage, Evidence
 from strategy_pipeline_tests.backtest.trade_frames import (
     coverage_of,
     daily_profit_of,
@@ -38,29 +39,6 @@ def one_summary(trades: pl.DataFrame, sessions: int = 60, **settings: object) ->
     return found[0]
 
 
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [
-        # Newcombe (1998), Statistics in Medicine 17, table I and quant_methods.md section 14.
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-        (13, 20, 0.4329, 0.8188),
-        (650, 1000, 0.6199, 0.6789),
-    ],
-)
-def test_wilsons_interval_gives_newcombes_numbers(successes: int, trials: int, low: float, high: float) -> None:
-    estimate = stats.wilson_interval(successes, trials)
-    assert estimate.value == successes / trials
-    assert estimate.low == pytest.approx(low, abs=5e-5)
-    assert estimate.high == pytest.approx(high, abs=5e-5)
-
-
-def test_a_win_rate_without_trades_is_nothing() -> None:
-    assert stats.wilson_interval(0, 0) == NOTHING
-
-
 def test_five_trades_give_the_statistics_of_the_specification() -> None:
     # backtesting.md section 14 row 14.
     summary = one_summary(trades_of([2.0, -1.0, 0.5, -0.5, 0.0]))
@@ -75,136 +53,6 @@ def test_five_trades_give_the_statistics_of_the_specification() -> None:
     # payoff 1.25 / .75, and 1 / (1 + 5/3) by hand
     assert summary.payoff == pytest.approx(1.6666666667)
     assert summary.break_even_win_rate == pytest.approx(0.375)
-
-
-@pytest.mark.parametrize(
-    ("r", "exact", "status", "in_files"),
-    [
-        # backtesting.md section 14 row 15.
-        ([1.0, 0.5, 0.25], None, "no_losses", 999.0),
-        ([-1.0, -0.5], 0.0, "ok", 0.0),
-        ([], None, "no_trades", 0.0),
-        # The cap of section 10, and trades that all break even: nothing was won, so nothing is claimed.
-        ([5000.0, -1.0], 5000.0, "ok", 999.0),
-        ([0.0, 0.0], 0.0, "ok", 0.0),
-    ],
-)
-def test_profit_factor_has_a_status_where_it_has_no_value(
-    r: list[float], exact: float | None, status: str, in_files: float
-) -> None:
-    found = stats.profit_factor(np.array(r))
-    assert (found.exact, found.status, found.for_files) == (exact, status, in_files)
-
-
-def test_daily_equity_gives_the_ratios_of_the_specification() -> None:
-    # backtesting.md section 14 row 17: returns .01, 0, -.005, .002 on $100 000, no compounding, cash 0.
-    returns = np.array([0.01, 0.0, -0.005, 0.002])
-    assert stats.sharpe_ratio(returns, minimum_sessions=0) == pytest.approx(4.453183, abs=5e-7)
-    assert stats.sortino_ratio(returns) == pytest.approx(11.112155, abs=1e-6)
-    drawdown = stats.max_drawdown(returns * 100_000.0, 100_000.0, weekdays(4))
-    assert drawdown.percent == pytest.approx(-0.495050, abs=5e-7)
-    # The book stands highest after the first two sessions alike; the first of them is the peak.
-    assert (drawdown.peak, drawdown.valley, drawdown.recovery) == (date(2024, 1, 2), date(2024, 1, 4), None)
-
-
-def test_a_drawdown_can_begin_at_the_initial_equity_and_names_its_recovery() -> None:
-    drawdown = stats.max_drawdown(np.array([-1000.0, -500.0, 2000.0]), 100_000.0, weekdays(3))
-    assert drawdown.percent == pytest.approx(-1.5)
-    assert (drawdown.peak, drawdown.valley, drawdown.recovery) == (None, date(2024, 1, 3), date(2024, 1, 4))
-
-
-def test_a_book_that_never_falls_has_no_drawdown_dates() -> None:
-    assert stats.max_drawdown(np.array([0.0, 5.0]), 100.0, weekdays(2)) == stats.Drawdown(0.0, None, None, None)
-
-
-def test_sharpe_needs_twenty_sessions_and_some_spread() -> None:
-    returns = np.tile([0.001, -0.0005], 10)
-    assert stats.sharpe_ratio(returns) is not None
-    assert stats.sharpe_ratio(returns[:19]) is None
-    assert stats.sharpe_ratio(np.zeros(50)) is None
-    assert stats.sharpe_ratio(np.full(50, 0.001)) is None
-
-
-def test_sortino_is_missing_when_nothing_was_lost() -> None:
-    assert stats.sortino_ratio(np.array([0.01, 0.0, 0.02])) is None
-
-
-def test_ratios_are_in_excess_of_cash() -> None:
-    returns = np.array([0.01, 0.0, -0.005, 0.002])
-    assert stats.sharpe_ratio(returns + 0.0001, cash_rate=0.0252, minimum_sessions=0) == pytest.approx(
-        4.453183, abs=5e-7
-    )
-
-
-def test_psr_gives_the_example_of_bailey_and_lopez_de_prado() -> None:
-    # "The Sharpe ratio efficient frontier" (2012): monthly SR .458, 24 months.
-    assert stats.probabilistic_sharpe(0.458, 0.0, 24, -2.448, 10.164) == pytest.approx(0.9134, abs=5e-5)
-    assert stats.probabilistic_sharpe(0.458, 0.0, 24, 0.0, 3.0) == pytest.approx(0.9817, abs=5e-5)
-
-
-def test_psr_is_missing_when_its_radicand_is_not_positive() -> None:
-    assert stats.probabilistic_sharpe(1.0, 0.0, 24, 2.0, 3.0) is None
-
-
-@pytest.mark.parametrize(
-    ("n_trials", "skewness", "kurtosis", "expected"),
-    # "The deflated Sharpe ratio" (2014), numerical example, and quant_methods.md section 14.
-    [(100, -3.0, 10.0, 0.9004), (46, -3.0, 10.0, 0.9505), (88, 0.0, 3.0, 0.9505)],
-)
-def test_dsr_gives_the_example_of_bailey_and_lopez_de_prado(
-    n_trials: int, skewness: float, kurtosis: float, expected: float
-) -> None:
-    per_day = 2.5 / math.sqrt(250)
-    found = stats.deflated_sharpe(per_day, 1250, skewness, kurtosis, n_trials=n_trials, trial_sharpe_variance=0.5 / 250)
-    assert found == pytest.approx(expected, abs=5e-5)
-
-
-def test_the_deflated_threshold_of_a_hundred_trials_is_the_published_one() -> None:
-    assert math.sqrt(0.5 / 250) * stats.expected_maximum(100) == pytest.approx(0.1132, abs=5e-5)
-
-
-def test_one_trial_is_not_deflated() -> None:
-    alone = stats.deflated_sharpe(0.1, 500, 0.0, 3.0, n_trials=1, trial_sharpe_variance=0.5)
-    assert alone == stats.probabilistic_sharpe(0.1, 0.0, 500, 0.0, 3.0)
-
-
-def test_more_trials_deflate_more() -> None:
-    found = [
-        stats.deflated_sharpe(0.1, 500, 0.0, 3.0, n_trials=n, trial_sharpe_variance=0.002) or 0.0 for n in (2, 20, 200)
-    ]
-    assert found[0] > found[1] > found[2]
-
-
-@pytest.mark.parametrize(
-    ("n_trials", "expected"), [(1, 0.0), (5, 1.1926), (10, 1.5746), (45, 2.2356), (100, 2.5306), (1000, 3.2551)]
-)
-def test_the_expected_maximum_of_normals_is_the_published_one(n_trials: int, expected: float) -> None:
-    assert stats.expected_maximum(n_trials) == pytest.approx(expected, abs=5e-5)
-
-
-def test_45_trials_need_five_years() -> None:
-    # Bailey, Borwein, López de Prado and Zhu (2014): MinBTL(45, SR 1) = 5 years.
-    assert stats.minimum_backtest_years(45, 1.0) == pytest.approx(5.0, abs=0.05)
-
-
-@pytest.mark.parametrize(("periods_per_year", "years"), [(252, 2.73), (52, 2.83), (12, 3.24)])
-def test_the_minimum_track_record_is_the_published_one(periods_per_year: int, years: float) -> None:
-    # Bailey and López de Prado (2012): annual Sharpe 2 against 1, 95 %, normal returns.
-    root = math.sqrt(periods_per_year)
-    periods = stats.minimum_track_record(2.0 / root, 1.0 / root)
-    assert periods is not None
-    assert periods / periods_per_year == pytest.approx(years, abs=5e-3)
-
-
-def test_no_track_record_is_long_enough_for_a_ratio_below_its_benchmark() -> None:
-    assert stats.minimum_track_record(0.01, 0.02) is None
-
-
-def test_benjamini_hochberg_steps_up_and_leaves_missing_tests_out() -> None:
-    # By hand with m = 4: .04·4/4 = .04; .03·4/3 = .04; .02·4/2 = .04; .005·4/1 = .02.
-    found = stats.benjamini_hochberg([0.03, None, 0.005, 0.04, 0.02])
-    assert found[1] is None
-    assert [found[0], found[2], found[3], found[4]] == pytest.approx([0.04, 0.02, 0.04, 0.04])
 
 
 def test_the_interval_needs_ten_sessions() -> None:
@@ -374,53 +222,6 @@ def test_profit_outside_the_window_is_an_error() -> None:
         one_summary(trades, sessions=5)
 
 
-FULL = Coverage(100, 100)
-GOOD = Estimate(0.3, 0.1, 0.5)
-
-
-def verdict(**changes: object) -> str:
-    facts: dict[str, object] = {
-        "coverage": FULL,
-        "trades": 400,
-        "expectancy": GOOD,
-        "expectancy_low_at_double_costs": 0.05,
-        "dsr": 0.97,
-        "regimes_with_enough_trades": 3,
-        "evidence": Evidence(n_trials=20, pbo=0.1, gauntlet_passed=True, out_of_sample_trades=150),
-    }
-    return stats.verdict_for(**{**facts, **changes})[0]  # type: ignore[arg-type]
-
-
-def test_every_condition_of_supported_is_needed() -> None:
-    assert verdict() == "supported"
-    assert verdict(dsr=0.94) == "suggestive"
-    assert verdict(expectancy_low_at_double_costs=0.0) == "suggestive"
-    assert verdict(regimes_with_enough_trades=2) == "suggestive"
-    assert verdict(evidence=Evidence(pbo=0.21, gauntlet_passed=True, out_of_sample_trades=150)) == "suggestive"
-    assert verdict(evidence=Evidence(pbo=None, gauntlet_passed=True, out_of_sample_trades=150)) == "suggestive"
-    assert verdict(evidence=Evidence(pbo=0.1, gauntlet_passed=True, out_of_sample_trades=99)) == "suggestive"
-    assert verdict(evidence=Evidence(pbo=0.1, gauntlet_passed=None, out_of_sample_trades=150)) == "no evidence"
-
-
-def test_a_run_without_out_of_sample_trades_is_suggestive_at_best() -> None:
-    assert verdict(evidence=Evidence(pbo=0.0, gauntlet_passed=True)) == "suggestive"
-
-
-def test_every_condition_of_suggestive_is_needed() -> None:
-    passed = Evidence(gauntlet_passed=True)
-    assert verdict(evidence=passed, dsr=0.80, trades=30) == "suggestive"
-    assert verdict(evidence=passed, dsr=0.79) == "no evidence"
-    assert verdict(evidence=passed, dsr=None) == "no evidence"
-    assert verdict(evidence=passed, trades=29) == "no evidence"
-    assert verdict(evidence=passed, expectancy=Estimate(0.0, -0.1, 0.1)) == "no evidence"
-    assert verdict(evidence=Evidence(gauntlet_passed=False)) == "no evidence"
-
-
-def test_missing_data_goes_before_every_other_verdict() -> None:
-    assert verdict(coverage=Coverage(100, 59)) == "not testable"
-    assert verdict(coverage=Coverage(0, 0)) == "not testable"
-
-
 def test_a_superb_default_run_is_still_no_evidence_without_a_ledger_and_a_gauntlet() -> None:
     summary = one_summary(trades_of([1.0, 1.2, 0.8, -0.1] * 25), sessions=100)
     assert summary.expectancy.above_zero
@@ -437,32 +238,6 @@ def test_a_ledger_and_a_gauntlet_lift_the_same_run_to_suggestive() -> None:
     assert summary.dsr is not None
     assert summary.dsr > 0.95
     assert (summary.verdict, summary.recommendation) == ("suggestive", "paper-trade")
-
-
-@pytest.mark.parametrize(
-    ("expectancy", "gross", "trades", "word", "expected"),
-    [
-        (Estimate(0.1, -0.1, 0.3), Estimate(0.2, 0.0, 0.4), 30, "no evidence", "keep observing"),
-        (GOOD, GOOD, 30, "suggestive", "paper-trade"),
-        (GOOD, GOOD, 30, "supported", "paper-trade"),
-        (GOOD, GOOD, 30, "no evidence", "keep observing"),
-        (Estimate(-0.3, -0.5, -0.1), Estimate(-0.1, -0.3, 0.1), 30, "no evidence", "disable"),
-        (Estimate(-0.3, -0.5, -0.1), Estimate(0.2, 0.1, 0.3), 30, "no evidence", "check costs"),
-        (Estimate(-0.1, -0.3, 0.1), Estimate(0.2, 0.1, 0.3), 30, "no evidence", "check costs"),
-        (Estimate(-0.3, -0.5, -0.1), GOOD, 29, "no evidence", "too few trades"),
-        (NOTHING, NOTHING, 0, "not testable", "get data"),
-        (Estimate(0.1, None, None), Estimate(0.2, None, None), 30, "no evidence", "keep observing"),
-    ],
-)
-def test_recommendations_follow_intervals_and_counts(
-    expectancy: Estimate, gross: Estimate, trades: int, word: str, expected: str
-) -> None:
-    coverage = Coverage(10, 0, ("x",)) if word == "not testable" else FULL
-    found, because = stats.recommendation_for(
-        verdict=word, coverage=coverage, trades=trades, expectancy=expectancy, expectancy_gross=gross
-    )
-    assert found == expected
-    assert because.endswith(".")
 
 
 def test_the_pooled_row_is_the_mean_over_trades_and_the_mean_over_books() -> None:
@@ -524,15 +299,6 @@ def test_the_interval_of_symmetric_data_contains_its_mean(values: list[float]) -
     assert estimate.high >= -1e-12
 
 
-@given(st.lists(reals, max_size=40), st.floats(0.01, 100))
-def test_profit_factor_does_not_depend_on_the_unit(values: list[float], scale: float) -> None:
-    plain, scaled = stats.profit_factor(np.array(values)), stats.profit_factor(np.array(values) * scale)
-    assert plain.status == scaled.status
-    assert (plain.exact is None) == (scaled.exact is None)
-    if plain.exact is not None:
-        assert scaled.exact == pytest.approx(plain.exact, rel=1e-9)
-
-
 @given(st.lists(reals, min_size=1, max_size=60))
 def test_expectancy_is_wins_plus_losses_over_trades(values: list[float]) -> None:
     summary = one_summary(trades_of(values), sessions=max(10, len(values)))
@@ -540,20 +306,3 @@ def test_expectancy_is_wins_plus_losses_over_trades(values: list[float]) -> None
     losses = (summary.avg_loss_r or 0.0) * summary.losers
     assert summary.expectancy.value == pytest.approx((wins + losses) / len(values), abs=1e-9)
     assert summary.winners + summary.losers + summary.breakeven == len(values)
-
-
-@given(st.integers(0, 500), st.integers(1, 500))
-def test_wilsons_interval_lies_in_the_unit_interval_around_the_share(successes: int, trials: int) -> None:
-    successes = min(successes, trials)
-    estimate = stats.wilson_interval(successes, trials)
-    assert estimate.low is not None
-    assert estimate.high is not None
-    assert 0.0 <= estimate.low <= successes / trials <= estimate.high <= 1.0
-
-
-@given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=30))
-def test_adjusted_p_values_keep_order_and_never_shrink(p_values: list[float | None]) -> None:
-    adjusted = stats.benjamini_hochberg(p_values)
-    known = sorted((p, q) for p, q in zip(p_values, adjusted, strict=True) if p is not None and q is not None)
-    assert all(p <= q <= 1.0 for p, q in known)
-    assert [q for _, q in known] == sorted(q for _, q in known)

@@ -9,7 +9,7 @@ import pytest
 
 from strategy_pipeline.backtest.charts import equity_chart
 from strategy_pipeline.backtest.drawing import markdown_image
-from strategy_pipeline.backtest.statistics import max_drawdown
+from strategy_pipeline.backtest.estimates import max_drawdown
 from strategy_pipeline.defs.launch import materialize, open_instance
 from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.market import calendar

@@ -1,0 +1,51 @@
+"""Resampling of whole sessions: reproducible random streams, bootstrap totals, intervals and p-values.
+
+Sessions are drawn, never single trades, because trades of one session share its weather.
+"""
+
+import hashlib
+
+import numpy as np
+
+from strategy_pipeline.backtest.estimates import FloatArray
+
+
+def generator_for(name: str, seed: int) -> np.random.Generator:
+    """A random stream that depends on the seed and the name alone, so other detectors never change a result."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+
+
+def bootstrap_totals(
+    session_totals: FloatArray, *, draws: int, generator: np.random.Generator, cells_at_once: int = 2_000_000
+) -> FloatArray:
+    """Column totals of ``draws`` resamples of the rows (sessions) with replacement; shape (draws, columns).
+
+    Whole sessions are drawn, so trades of one session, which share its weather, stay together (cluster bootstrap).
+    """
+    sessions = session_totals.shape[0]
+    rows_at_once = max(1, cells_at_once // max(1, sessions))
+    totals = np.empty((draws, session_totals.shape[1]))
+    for start in range(0, draws, rows_at_once):
+        rows = min(rows_at_once, draws - start)
+        picked = generator.integers(0, sessions, size=(rows, sessions), dtype=np.int32).astype(np.int64)
+        picked += np.arange(rows, dtype=np.int64)[:, None] * sessions
+        times = np.bincount(picked.ravel(), minlength=rows * sessions).reshape(rows, sessions)
+        totals[start : start + rows] = times.astype(np.float64) @ session_totals
+    return totals
+
+
+def percentile_interval(means: FloatArray) -> tuple[float, float] | None:
+    """The central 95 % of bootstrap means; resamples without a trade (NaN) are left out, None when none is left."""
+    finite = means[np.isfinite(means)]
+    if finite.size == 0:
+        return None
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def bootstrap_p_value(observed: float, means: FloatArray) -> float:
+    """Two-sided p of "mean R is zero": share of resamples, shifted to a zero mean, at least as far out as observed."""
+    finite = means[np.isfinite(means)]
+    beyond = int(np.count_nonzero(np.abs(finite - observed) >= abs(observed)))
+    return (1 + beyond) / (finite.size + 1)
