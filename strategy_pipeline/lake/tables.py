@@ -538,9 +538,9 @@ EXERCISE_STYLES = ("american", "european")
 SETTLEMENTS = ("am", "pm")
 IV_STATUSES = (
     "missing_input", "expired", "crossed", "zero_bid", "stale", "no_good_quote", "below_intrinsic", "above_upper",
-    "at_intrinsic", "low_vega", "no_convergence", "ok",
+    "at_intrinsic", "no_convergence", "wide_quote", "low_vega", "ok",
 )  # fmt: skip
-STATUSES_WITH_IV = ("low_vega", "ok")
+STATUSES_WITH_IV = ("wide_quote", "low_vega", "ok")
 IV_SOURCES = ("quote_mid", "parity_otm", "trade", "vendor", "carried", "none")
 EXERCISE_MODELS = ("european", "european_approx", "lr_tree", "crr_tree")
 

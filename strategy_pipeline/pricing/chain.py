@@ -28,7 +28,7 @@ GREEKS_OF_CHAIN = ("delta", "gamma", "vega_1pct", "theta_day", "rho_1pct", "vann
 # Columns that tell one expiry of one underlying at one moment from another, as far as a chain has them.
 _EXPIRY_KEYS = ("symbol", "snapshot_at", "expiration", "settlement", "root", "multiplier")
 
-_OK, _LOW_VEGA = IV_STATUSES.index("ok"), IV_STATUSES.index("low_vega")
+_OK, _WIDE, _LOW_VEGA = (IV_STATUSES.index(status) for status in ("ok", "wide_quote", "low_vega"))
 _EXPIRED, _MISSING = IV_STATUSES.index("expired"), IV_STATUSES.index("missing_input")
 _WITH_IV = [IV_STATUSES.index(status) for status in STATUSES_WITH_IV]
 
@@ -37,10 +37,12 @@ _WITH_IV = [IV_STATUSES.index(status) for status in STATUSES_WITH_IV]
 class ChainRules:
     """Which quotes and prints are good enough, and how a chain is valued.
 
-    A quote is good when its age is at most `max_quote_age_s` and its spread at most `max_spread_pct` of its mid; a last
-    print counts for `max_trade_age_s`. `tick` ($) is used where the chain has no column of that name. An American
-    option deeper in the money than `own_price_depth` times sigma sqrt(T) takes the volatility of its
-    out-of-the-money twin, unless `lend_volatility` is off; with it off every option stands on its own price.
+    A quote of two sides counts until it is older than `max_quote_age_s`; with a spread above `max_spread_pct` of its
+    mid it is wide: its volatility is kept with its error, and it decides no forward and no curve. A last print
+    counts for `max_trade_age_s`. `tick` ($) is used where the chain has no column of that name. An option in the
+    money that has such a quote or print takes the volatility of its out-of-the-money twin, an American one only
+    when it lies deeper than `own_price_depth` times sigma sqrt(T); with `lend_volatility` off every option stands on
+    its own price.
     """
 
     max_quote_age_s: float = 900.0
@@ -56,9 +58,9 @@ DEFAULT_RULES = ChainRules()
 
 
 def quote_status(rules: ChainRules = DEFAULT_RULES) -> pl.Expr:
-    """`crossed`, `zero_bid`, `stale` or `no_good_quote`, the first that applies, or null for a good quote.
+    """`crossed`, `zero_bid`, `stale`, `no_good_quote` or `wide_quote`, the first that applies; null for a good quote.
 
-    Reads bid, ask and quote_age_s. A quote without an age is stale, because nobody knows that it is not.
+    Only a wide quote still has a price. Reads bid, ask and quote_age_s. A quote without an age is stale, because nobody knows that it is not.
     """
     bid, ask = pl.col("bid").fill_nan(None), pl.col("ask").fill_nan(None)
     spread_pct = (ask - bid) / (0.5 * (ask + bid)) * 100.0
@@ -69,8 +71,10 @@ def quote_status(rules: ChainRules = DEFAULT_RULES) -> pl.Expr:
         .then(pl.lit("zero_bid"))
         .when(bid.is_not_null() & (pl.col("quote_age_s").is_null() | (pl.col("quote_age_s") > rules.max_quote_age_s)))
         .then(pl.lit("stale"))
-        .when(bid.is_null() | ask.is_null() | (ask <= 0) | (spread_pct > rules.max_spread_pct))
+        .when(bid.is_null() | ask.is_null() | (ask <= 0))
         .then(pl.lit("no_good_quote"))
+        .when(spread_pct > rules.max_spread_pct)
+        .then(pl.lit("wide_quote"))
     )
 
 
@@ -136,10 +140,10 @@ def _prepared(chain: pl.DataFrame, rules: ChainRules) -> pl.DataFrame:
         quote_status(rules).alias("_quote_status"),
         printed.fill_null(False).alias("_from_trade"),
     )
-    good = pl.col("_quote_status").is_null()
+    good, wide = pl.col("_quote_status").is_null(), pl.col("_quote_status") == "wide_quote"
     return work.with_columns(
         pl.when(good).then("mid").alias("good_mid"),
-        pl.when(good).then("mid").when("_from_trade").then(last).alias("_price"),
+        pl.when(good | wide).then("mid").when("_from_trade").then(last).alias("_price"),
     )
 
 
@@ -201,7 +205,7 @@ class _Rows:
                 np.isfinite(self.spot + self.strike + self.years + self.rate) & (self.spot > 0) & (self.strike > 0)
             )
         judged = np.where(np.isfinite(self.price), first.status, self.quoted)
-        judged = np.where(np.isfinite(self.price) | (self.quoted != _OK), judged, _MISSING)
+        judged = np.where(np.isfinite(self.price) | ~np.isin(self.quoted, (_OK, _WIDE)), judged, _MISSING)
         judged = np.where(self.years <= 0.0, _EXPIRED, judged)
         self.status = np.where(terms_known, judged, _MISSING).astype(np.uint8)
         self._clear(~np.isin(self.status, _WITH_IV))
@@ -245,13 +249,14 @@ class _Rows:
             self._keep(tree, american.price_and_greeks(*(values[tree] for values in terms), dividends=part))
 
     def measure(self) -> None:
-        """`iv_err` and the status `low_vega`, which both need vega."""
+        """`iv_err`, and the statuses of volatilities that are kept without being good."""
         with np.errstate(all="ignore"):
             vega_1pct = self.greeks[GREEKS_OF_CHAIN.index("vega_1pct")]
             error = 0.5 * (self.ask - self.bid) / (100.0 * vega_1pct)
         self.iv_err = np.where(np.isfinite(error) & np.isfinite(self.iv) & ~self.from_trade, error, np.nan)
         weak = (self.status == _OK) & (vega_1pct < implied_volatility.LOW_VEGA_TICKS * self.tick)
         self.status[weak] = _LOW_VEGA
+        self.status[(self.quoted == _WIDE) & np.isin(self.status, _WITH_IV)] = _WIDE
 
     def _keep(self, rows: npt.NDArray[np.intp], found: black_scholes.Greeks) -> None:
         for position, name in enumerate(GREEKS_OF_CHAIN):
@@ -272,13 +277,16 @@ def _valued(work: pl.DataFrame, by: Sequence[str], schedule: Dividends, rules: C
     rows.solve_on_trees(rows.on_tree & ~rows.inside)
     rows.value(rows.on_tree & ~rows.inside)
     rows.measure()
-    # Only an out-of-the-money option lends its volatility, and only to one in the money.
+    # Only an out-of-the-money option lends its volatility, and only to one in the money that has a usable price itself;
+    # a print lends to prints alone, because a quote of now says more than it.
     quoted_twin = (
         rules.lend_volatility
         & (twins >= 0)
         & rows.inside
         & ~rows.inside[partner]
+        & np.isfinite(rows.price)
         & np.isin(rows.status[partner], _WITH_IV)
+        & (rows.from_trade | ~rows.from_trade[partner])
     )
     with np.errstate(invalid="ignore"):
         reach = rules.own_price_depth * np.where(quoted_twin, rows.iv[partner], rows.iv) * np.sqrt(rows.years)

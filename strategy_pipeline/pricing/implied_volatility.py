@@ -23,12 +23,13 @@ IV_STATUSES = (
     "below_intrinsic",
     "above_upper",
     "at_intrinsic",
-    "low_vega",
     "no_convergence",
+    "wide_quote",
+    "low_vega",
     "ok",
 )
-# Statuses whose row has a volatility; those of low vega stay out of curves.
-STATUSES_WITH_IV = ("low_vega", "ok")
+# Statuses whose row has a volatility; those of a wide quote or of low vega stay out of curves.
+STATUSES_WITH_IV = ("wide_quote", "low_vega", "ok")
 
 # The kernels number only the statuses that a price alone can have.
 _KERNEL_STATUSES = (

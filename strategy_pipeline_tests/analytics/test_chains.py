@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from strategy_pipeline.analytics.chains import chain_snapshots, each_snapshot, value_snapshot
+from strategy_pipeline.analytics.gamma_exposure import gamma_exposure
 from strategy_pipeline.errors import ContractError
 from strategy_pipeline.ingestion.option_files import option_contracts, parse_rates
 from strategy_pipeline.lake.store import conform
@@ -193,7 +194,6 @@ def test_volume_adds_up_to_the_snapshot_and_is_zero_only_once_the_underlying_tra
         (0.0, 2.1, 0, "zero_bid"),
         (2.0, 0.0, 0, "no_good_quote"),
         (2.0, None, 0, "no_good_quote"),
-        (1.0, 2.1, 0, "no_good_quote"),
         (2.0, 2.1, 16, "stale"),
         (0.0, 0.0, 0, "zero_bid"),
         (150.0, 151.0, 0, "above_upper"),
@@ -372,6 +372,24 @@ def test_gamma_exposure_of_the_real_chain_is_that_of_the_reference(goog_and_refe
     # The summary beside the chain: +48.37 M$ per 1 %, calls +186.35, puts -137.97.
     for part, expected in ((pl.lit(True), 48.37e6), (sign > 0, 186.35e6), (sign < 0, -137.97e6)):
         assert rows.filter(part).select(gex.sum()).item() == pytest.approx(expected, rel=0.005)
+
+
+@pytest.mark.parametrize("rates_from", ["flat", "file"])
+def test_under_the_rules_of_the_product_the_real_chain_has_the_same_gamma_exposure(goog, shared_data, rates_from):
+    # +48.37 M$ per 1 % of the reference, calls +186.35 and puts -137.97, from every two-sided quote of the chain.
+    file = raw_of(shared_data, "extra/primary_credit_rate.csv")
+    rates = flat_curve(0.005) if rates_from == "flat" else parse_rates(file).rows
+    rows = chain_snapshots(**goog, rates=rates, actions=actions_of(shared_data), snapshots=[CLOSE_OF_HALF_DAY])
+    exposure = gamma_exposure(rows).filter(pl.col("sign_convention") == "A").row(0, named=True)
+    for name, expected in (
+        ("gex_usd_per_1pct", 48.37e6),
+        ("call_gex_usd_per_1pct", 186.35e6),
+        ("put_gex_usd_per_1pct", -137.97e6),
+    ):
+        assert exposure[name] == pytest.approx(expected, rel=0.005), name
+    statuses = dict(rows["iv_status"].cast(pl.String).value_counts().iter_rows())
+    # 105 rows without a bid and an ask, 405 with a bid of zero; of the two-sided ones 332 are wider than a quarter.
+    assert (statuses["no_good_quote"], statuses["zero_bid"], statuses["wide_quote"]) == (105, 405, 332)
 
 
 def test_nothing_after_a_snapshot_changes_it(goog):

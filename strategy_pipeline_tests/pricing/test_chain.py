@@ -45,7 +45,8 @@ def assert_nulls_follow_status(valued: pl.DataFrame) -> None:
         (1.00, None, 1.0, "no_good_quote"),
         (None, None, None, "no_good_quote"),
         (1.00, 1.28, 1.0, None),  # 24.6 % of 1.14
-        (1.00, 1.30, 1.0, "no_good_quote"),  # 26.1 % of 1.15
+        (1.00, 1.30, 1.0, "wide_quote"),  # 26.1 % of 1.15
+        (1.00, 1.30, 901.0, "stale"),
         (float("nan"), float("nan"), 1.0, "no_good_quote"),
     ],
 )
@@ -101,12 +102,59 @@ def test_an_option_in_the_money_without_a_twin_is_solved_from_its_own_price():
     assert put["iv"] == pytest.approx(0.25, abs=1e-8)
 
 
-def test_an_option_in_the_money_without_a_quote_still_takes_its_twins_volatility():
-    frame = replaced(chain(), 115.0, "put", bid=0.0, ask=0.0)
-    put = row(value_chain(frame), 115.0, "put")
-    assert put["iv"] == pytest.approx(0.25, abs=1e-8)
-    assert put["iv_source"] == "parity_otm"
-    assert put["mid"] is None
+@pytest.mark.parametrize("style", ["european", "american"])
+@pytest.mark.parametrize(
+    ("values", "status"),
+    [
+        ({"bid": 30.0, "ask": 15.0}, "crossed"),
+        ({"bid": 0.0, "ask": 0.0}, "zero_bid"),
+        ({"quote_age_s": 901.0}, "stale"),
+        ({"ask": None}, "no_good_quote"),
+        ({"bid": None, "ask": None}, "no_good_quote"),
+    ],
+)
+def test_a_quote_that_fails_keeps_its_status_even_beside_a_good_twin(style, values, status):
+    put = row(value_chain(replaced(chain(style), 115.0, "put", **values)), 115.0, "put")
+    assert (put["iv_status"], put["iv"], put["gamma"], put["iv_source"]) == (status, None, None, "none")
+
+
+def test_a_wide_quote_keeps_its_volatility_and_the_error_says_how_uncertain_it_is():
+    frame = replaced(chain(), 105.0, "call", bid=0.5, ask=2.5)
+    call = row(value_chain(frame), 105.0, "call")
+    assert (call["iv_status"], call["iv_source"], call["mid"]) == ("wide_quote", "quote_mid", 1.5)
+    assert call["iv_err"] == pytest.approx(1.0 / (100 * call["vega_1pct"]), rel=1e-12)
+    assert_nulls_follow_status(value_chain(frame))
+
+
+@pytest.mark.parametrize("style", ["european", "american"])
+def test_a_wide_quote_decides_no_forward(style):
+    # At 100 both mids are equal, which would make 100 the forward.
+    frame = chain(style, carry=0.03)
+    put = row(frame, 100.0, "put")
+    wide = value_chain(replaced(frame, 100.0, "call", bid=0.1, ask=put["bid"] + put["ask"] - 0.1))
+    fair = value_chain(frame.filter(pl.col("strike") != 100.0))["forward"][0]
+    assert wide["forward"][0] == pytest.approx(fair, rel=1e-12)
+    assert fair > 100.1
+
+
+def test_a_volatility_lent_by_a_wide_quote_has_its_status():
+    frame = replaced(chain(), 115.0, "call", bid=0.01, ask=0.30)
+    put, call = (row(value_chain(frame), 115.0, side) for side in ("put", "call"))
+    assert (put["iv_source"], put["iv_status"], call["iv_status"]) == ("parity_otm", "wide_quote", "wide_quote")
+    assert put["iv"] == call["iv"]
+
+
+def test_a_print_lends_its_volatility_to_prints_alone():
+    frame = chain().with_columns(last=pl.lit(None, pl.Float64), last_age_s=60.0, last_underlying_price=100.0)
+    call = row(frame, 115.0, "call")
+    printed = replaced(frame, 115.0, "call", last=call["ask"] + 0.2, bid=None, ask=None)
+    quoted_put = row(value_chain(printed), 115.0, "put")
+    assert quoted_put["iv_source"] == "quote_mid"
+    assert quoted_put["iv"] == pytest.approx(0.25, abs=1e-8)
+    put = row(frame, 115.0, "put")
+    both = value_chain(replaced(printed, 115.0, "put", last=put["ask"] + 0.5, bid=None, ask=None))
+    assert row(both, 115.0, "put")["iv_source"] == "parity_otm"
+    assert row(both, 115.0, "put")["iv"] == row(both, 115.0, "call")["iv"]
 
 
 def test_the_error_of_volatility_is_half_the_spread_over_vega():
@@ -197,7 +245,6 @@ def test_rows_without_quotes_are_solved_from_a_recent_print_with_its_own_underly
         ({"bid": 3.0, "ask": 2.9}, "crossed"),
         ({"bid": 0.0}, "zero_bid"),
         ({"quote_age_s": 1000.0}, "stale"),
-        ({"bid": 1.0, "ask": 2.0}, "no_good_quote"),
         ({"bid": None, "ask": None}, "no_good_quote"),
         ({"bid": 0.001, "ask": 0.0012}, "at_intrinsic"),
         ({"bid": 150.0, "ask": 151.0}, "above_upper"),
