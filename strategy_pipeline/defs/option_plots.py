@@ -47,9 +47,9 @@ MOST_MARKS = 40
 
 _CONVENTION_COLOURS = {"A": STEEL, "B": GREY, "C": AMBER}
 _STATUS_COLOURS = {
-    "ok": STEEL, "wide_quote": "#7fa3c7", "low_vega": AMBER, "at_intrinsic": "#8a6fb0", "below_intrinsic": LOSS, "above_upper": LOSS,
-    "no_convergence": INK, "missing_input": INK, "crossed": LOSS, "stale": "#8c6d31", "zero_bid": GREY,
-    "no_good_quote": FAINT, "expired": GRID,
+    "ok": STEEL, "wide_quote": "#7fa3c7", "low_vega": AMBER, "at_intrinsic": "#8a6fb0", "below_intrinsic": LOSS,
+    "above_upper": LOSS, "no_convergence": INK, "missing_input": INK, "crossed": LOSS, "stale": "#8c6d31",
+    "zero_bid": GREY, "no_good_quote": FAINT, "expired": GRID,
 }  # fmt: skip
 # Red for falling, green for rising, the stronger the darker; sideways in between.
 _REGIME_COLOURS = {

@@ -58,9 +58,10 @@ DEFAULT_RULES = ChainRules()
 
 
 def quote_status(rules: ChainRules = DEFAULT_RULES) -> pl.Expr:
-    """`crossed`, `zero_bid`, `stale`, `no_good_quote` or `wide_quote`, the first that applies; null for a good quote.
+    """`crossed`, `zero_bid`, `stale`, `no_good_quote` or `wide_quote`, the first that applies; null if good.
 
-    Only a wide quote still has a price. Reads bid, ask and quote_age_s. A quote without an age is stale, because nobody knows that it is not.
+    Only a wide quote still has a price. Reads bid, ask and quote_age_s. A quote without an age is stale, because
+    nobody knows that it is not.
     """
     bid, ask = pl.col("bid").fill_nan(None), pl.col("ask").fill_nan(None)
     spread_pct = (ask - bid) / (0.5 * (ask + bid)) * 100.0
