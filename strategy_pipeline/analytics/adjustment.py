@@ -3,10 +3,14 @@
 A split counts from 00:00 New York of its ex-date and never earlier. Dividends do not change prices here.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import date
 
 import numpy as np
 import polars as pl
+
+from strategy_pipeline.market import calendar
 
 PRICES = ("open", "high", "low", "close", "vwap")
 
@@ -31,6 +35,26 @@ def split_factor(frame: pl.DataFrame, actions: pl.DataFrame, since: str | None =
             counts = (symbols == symbol) & (sessions >= ex_date)
             factor[(counts if since is None else counts & (frame[since] < ex_date)).to_numpy()] *= ratio
     return pl.Series("split_factor", factor)
+
+
+def sessions_by_known_actions(sessions: Iterable[date], actions: pl.DataFrame) -> list[tuple[list[date], pl.DataFrame]]:
+    """`sessions` with the rows of `actions` that count on them, those with the same rows together.
+
+    A split that is effective but not yet announced at a session's open does not exist for it. Mostly none is, and all
+    sessions come together with all actions.
+    """
+    late = (
+        actions.with_row_index("_n")
+        .filter(pl.col("available_at") > pl.col("ex_date").cast(pl.Datetime("us", "UTC")))
+        .select("_n", "ex_date", "available_at")
+        .rows()
+    )
+    groups: dict[tuple[int, ...], list[date]] = defaultdict(list)
+    for day in sessions:
+        opened = calendar.session(day).open
+        groups[tuple(n for n, ex_date, known_at in late if ex_date <= day and known_at > opened)].append(day)
+    numbered = actions.with_row_index("_n")
+    return [(days, numbered.filter(~pl.col("_n").is_in(hidden)).drop("_n")) for hidden, days in groups.items()]
 
 
 def adjust(bars: pl.DataFrame, actions: pl.DataFrame, basis: date) -> pl.DataFrame:

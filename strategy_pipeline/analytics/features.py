@@ -4,7 +4,6 @@ How single values are defined is in the neighbouring modules; this one decides w
 the row together. Options flow, gamma, implied volatility, VIX, quotes and regimes are other stages: null here.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
 
@@ -12,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from strategy_pipeline.analytics import indicators
-from strategy_pipeline.analytics.adjustment import split_factor
+from strategy_pipeline.analytics.adjustment import sessions_by_known_actions, split_factor
 from strategy_pipeline.analytics.bar_filter import clean_bars, continuous_bars, far_from
 from strategy_pipeline.analytics.lookback import context_start, lookback_start, volume_sessions
 from strategy_pipeline.analytics.relative_volume import relative_volume
@@ -88,28 +87,12 @@ def compute_features(
     """
     wanted = sorted(set(sessions))
     parts = []
-    for days, hidden in _by_hidden_actions(wanted, actions):
-        known = actions if not hidden else actions.with_row_index("_n").filter(~pl.col("_n").is_in(hidden)).drop("_n")
+    for days, known in sessions_by_known_actions(wanted, actions):
         parts.append(_Feed(bars, timeframe, days, known, instruments).rows())
     parts = [part for part in parts if not part.is_empty()]
     if not parts:
         return FEATURES.empty()
     return pl.concat(parts).sort("symbol", "bar_end")
-
-
-def _by_hidden_actions(sessions: list[date], actions: pl.DataFrame) -> list[tuple[list[date], tuple[int, ...]]]:
-    """Sessions with the same set of actions that are effective but not yet announced at the open (mostly none)."""
-    late = (
-        actions.with_row_index("_n")
-        .filter(pl.col("available_at") > pl.col("ex_date").cast(pl.Datetime("us", "UTC")))
-        .select("_n", "ex_date", "available_at")
-        .rows()
-    )
-    groups: dict[tuple[int, ...], list[date]] = defaultdict(list)
-    for day in sessions:
-        opened = calendar.session(day).open
-        groups[tuple(n for n, ex_date, known_at in late if ex_date <= day and known_at > opened)].append(day)
-    return [(days, hidden) for hidden, days in groups.items()]
 
 
 class _Feed:
