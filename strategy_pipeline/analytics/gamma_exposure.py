@@ -145,6 +145,12 @@ def positioning(ratio: float | None) -> tuple[str | None, str | None]:
     return ("LONG_GAMMA" if ratio > 0.0 else "SHORT_GAMMA"), strength
 
 
+def positioning_of(ratio: pl.Expr) -> pl.Expr:
+    """dealer_positioning of a column of net over gross; null where there is none."""
+    side = pl.when(ratio > 0.0).then(pl.lit("LONG_GAMMA")).otherwise(pl.lit("SHORT_GAMMA"))
+    return pl.when(ratio.abs() < NEUTRAL_BELOW).then(pl.lit("NEUTRAL")).when(ratio.is_not_null()).then(side)
+
+
 def expected_behavior(
     dealer_positioning: str | None, strength: str | None, spot: float, walls: tuple[float | None, float | None]
 ) -> str | None:

@@ -91,6 +91,14 @@ def iv_regime(percentile_pct: float) -> str:
     return next(word for below, word in IV_REGIME_CUTS if percentile_pct < below)
 
 
+def iv_regime_of(percentile_pct: pl.Expr) -> pl.Expr:
+    """The band of a column of percentiles, 0-100; null where there is none."""
+    band = pl.lit(IV_REGIME_CUTS[-1][1])
+    for below, word in reversed(IV_REGIME_CUTS[:-1]):
+        band = pl.when(percentile_pct < below).then(pl.lit(word)).otherwise(band)
+    return pl.when(percentile_pct.is_not_null()).then(band)
+
+
 def iv_trend(change_pct: float) -> str:
     """EXPANDING, CONTRACTING or STABLE from the change against 20 sessions earlier, %."""
     if change_pct > TREND_CHANGE_PCT:

@@ -18,7 +18,8 @@ CODE_VERSION = "backtest-1"
 # A day trade has to be flat at the close, so only signals of bars this short can be one.
 LONGEST_DAY_TIMEFRAME_MINUTES = 15
 
-TARGET_MODES = ("fixed_atr", "signal_levels")
+TARGET_MODES = ("fixed_atr", "signal_levels", "dte")
+INSTRUMENTS = ("underlying", "option")
 COST_MODELS = ("pct", "spread", "impact")
 TARGET_RULES = ("trade_through", "touch")
 
@@ -47,7 +48,9 @@ class BacktestConfig:
     Multiples are of ATR14 of the signal timeframe at the signal; `slippage_pct` and `min_stop_pct` are per cent of
     price (slippage per side); `max_hold_bars` counts signal-timeframe bars, entry bar = 1; times are in the unit of
     their name. `style` None means by timeframe: up to 15m a day trade, flat at the close, longer a swing trade that
-    holds overnight.
+    holds overnight. With target_mode dte the days to expiry of the contract a signal
+    buys decide stop, target, hold and style (DTE_BUCKETS); the contract is chosen by the option_ fields, and with the
+    instrument option its premium has barriers and a result of its own.
     """
 
     timeframe: str = "15m"
@@ -84,6 +87,13 @@ class BacktestConfig:
     initial_equity_usd: float = 100_000.0
     risk_per_trade_pct: float = 0.5
     max_notional_multiple: float = 2.0
+    instrument: str = "underlying"
+    option_dte: int = 0
+    option_max_dte: int = 45
+    option_delta: float = 0.50
+    option_min_open_interest: int = 100
+    option_min_volume: int = 0
+    option_max_spread_pct: float = 25.0
 
     def __post_init__(self) -> None:
         choices: dict[str, tuple[str, ...]] = {
@@ -91,6 +101,7 @@ class BacktestConfig:
             "gates": ("base_score", "full"),
             "profile": ("market_knowable", "pipeline_known"),
             "target_mode": TARGET_MODES,
+            "instrument": INSTRUMENTS,
             "path_policy": PATH_POLICIES,
             "target_rule": TARGET_RULES,
             "cost_model": COST_MODELS,
@@ -110,7 +121,8 @@ class BacktestConfig:
             raise SettingsError("profile is 'pipeline_known': bars carry the simulated lag only, use market_knowable.")
         at_least_zero = (
             "latency_s", "entry_patience_min", "last_entry_min", "flat_offset_min", "min_stop_pct", "slippage_pct",
-            "cost_multiplier", "impact_k", "commission_per_share_usd", "commission_minimum_usd",
+            "cost_multiplier", "impact_k", "commission_per_share_usd", "commission_minimum_usd", "option_dte",
+            "option_min_open_interest", "option_min_volume", "option_max_spread_pct",
         )  # fmt: skip
         for name in above_zero:
             value = getattr(self, name)
@@ -120,6 +132,14 @@ class BacktestConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise SettingsError(f"{name} is {value}: it must be zero or above.")
+        if self.instrument == "option" and self.target_mode != "dte":
+            raise SettingsError(
+                "instrument is 'option': an option run holds by days to expiry, so use target_mode dte."
+            )
+        if self.option_max_dte < self.option_dte:
+            raise SettingsError(f"option_max_dte is {self.option_max_dte}: it must not lie below option_dte.")
+        if not 0 < self.option_delta < 1:
+            raise SettingsError(f"option_delta is {self.option_delta}: it must lie between 0 and 1.")
         if self.max_hold_bars != int(self.max_hold_bars):
             raise SettingsError(f"max_hold_bars is {self.max_hold_bars}: it counts whole bars.")
         if not 0 <= self.min_score <= 100:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from strategy_pipeline.backtest.config import BacktestConfig, run_id
+from strategy_pipeline.analytics.gamma_exposure import positioning_of
+from strategy_pipeline.analytics.implied_volatility_rank import iv_regime_of
+from strategy_pipeline.backtest.config import DTE_BUCKETS, BacktestConfig, run_id
 from strategy_pipeline.backtest.costs import Charges, charge, linear_cost, position_size
 from strategy_pipeline.backtest.execution import (
     MINUTE_US,
@@ -24,15 +26,27 @@ from strategy_pipeline.backtest.execution import (
     prepared_signals,
     signal_arrays,
 )
+from strategy_pipeline.backtest.option_marks import OptionMarket
+from strategy_pipeline.backtest.option_runs import (
+    ATR_COLUMNS,
+    Held,
+    bucket_limits,
+    option_results,
+    premium_limits,
+    source_words,
+    with_contracts,
+)
 from strategy_pipeline.detectors.declaration import Detector
+from strategy_pipeline.detectors.evaluate import CARRIED
 from strategy_pipeline.detectors.evaluate import coverage as input_coverage
 from strategy_pipeline.detectors.evaluate import signals as fired_signals
-from strategy_pipeline.errors import SettingsError
+from strategy_pipeline.errors import MissingDataError, SettingsError
 from strategy_pipeline.lake.tables import (
     BACKTEST_TRADES,
     DISPOSITIONS,
     ENTRY_BASES,
     EXIT_REASONS,
+    MARK_SOURCES,
     PATH_POLICIES,
     QUALITIES,
     SIGNAL_DISPOSITIONS,
@@ -45,6 +59,8 @@ if TYPE_CHECKING:
 DAILY_SCHEMA = {"detector": pl.String, "session": pl.Date, "pnl_usd": pl.Float64, "open_positions": pl.Int32}
 # The share of symbol-sessions on which an input must be there for it not to be called missing.
 NEEDED_SHARE = 0.60
+# Features from which the states known at a signal are told.
+CONTEXT_CARRIED = ("iv_percentile_pct", "net_gex_ratio")
 
 
 @dataclass(frozen=True)
@@ -102,6 +118,7 @@ class Prepared:
     arrays: "Signals"
     entry: np.ndarray
     verdict: np.ndarray
+    held: Held | None = None
 
 
 def run_backtest(
@@ -113,13 +130,15 @@ def run_backtest(
     sessions: Sequence[date],
     *,
     finer: pl.DataFrame | None = None,
+    options: OptionMarket | None = None,
     data_hash: str | None = None,
 ) -> BacktestResult:
     """Every detector on every feature row of `sessions`, traded on `bars` (cleaned execution bars).
 
     Signals are taken from rows of the configured timeframe (``native``: of each detector's own) that belong to
-    `sessions`; positions still open after the last session end there as DATA_END. `data_hash` names the partitions
-    used; without it the content of bars and signals is hashed. Raises SettingsError without sessions.
+    `sessions`; positions still open after the last session end there as DATA_END. `options` is what target_mode dte
+    chooses contracts from. `data_hash` names the partitions used; without it the content of bars and signals is hashed.
+    Raises SettingsError without sessions and MissingDataError when target_mode dte has no chains.
     """
     if not sessions:
         raise SettingsError("There is no session in the window: choose one that ends after it starts.")
@@ -131,13 +150,17 @@ def run_backtest(
     covered: list[pl.DataFrame] = []
     for timeframe, group in _by_timeframe(detectors, config).items():
         rows = window.filter(pl.col("timeframe").cast(pl.String) == timeframe)
-        found.append(fired_signals(group, rows))
+        found.append(fired_signals(group, rows, carried=(*CARRIED, *CONTEXT_CARRIED, *ATR_COLUMNS.values())))
         covered.append(_coverage(group, rows, found[-1]))
     order = [detector.name for detector in detectors]
     signals = pl.concat(found, how="diagonal_relaxed")
     signals = signals.rename({"vix_tier": "vix_regime"}) if "vix_tier" in signals.columns else signals
+    if config.target_mode == "dte":
+        signals = with_contracts(signals, _market(options).chains, config)
     until = bars.filter(pl.col("session") <= last) if bars["session"].max() != last else bars
-    simulation = simulate_signals(signals, until, config, actions=actions, finer=finer, data_hash=data_hash)
+    simulation = simulate_signals(
+        signals, until, config, actions=actions, finer=finer, options=options, data_hash=data_hash
+    )
     coverage = pl.concat(covered).sort(pl.col("detector").replace_strict({name: at for at, name in enumerate(order)}))
     return BacktestResult(
         run_id(config, simulation.data_hash),
@@ -157,6 +180,7 @@ def simulate_signals(
     *,
     actions: pl.DataFrame | None = None,
     finer: pl.DataFrame | None = None,
+    options: OptionMarket | None = None,
     data_hash: str | None = None,
     carry: Carry | None = None,
     final: bool = True,
@@ -176,7 +200,15 @@ def simulate_signals(
     ready = prepared_signals(signals, config)
     timeframes = ready["timeframe"].unique().sort().to_list()
     parts = [
-        prepare(ready.filter(pl.col("timeframe") == timeframe), bars, timeframe, config, actions=actions, finer=finer)
+        prepare(
+            ready.filter(pl.col("timeframe") == timeframe),
+            bars,
+            timeframe,
+            config,
+            actions=actions,
+            finer=finer,
+            options=options,
+        )
         for timeframe in timeframes
     ]
     hashed = data_hash or _hash(parts)
@@ -203,6 +235,7 @@ def prepare(
     *,
     actions: pl.DataFrame | None = None,
     finer: pl.DataFrame | None = None,
+    options: OptionMarket | None = None,
 ) -> Prepared:
     """Signals of one timeframe and their bars as arrays with entries found, for runs and sweeps that reuse them."""
     from strategy_pipeline.backtest.simulator import Bars, Signals, find_entries
@@ -212,7 +245,24 @@ def prepare(
     flat_bars = Bars(**execution.arrays)
     arrays = Signals(**signal_arrays(ready, execution, config, actions))
     entry, verdict = find_entries(flat_bars, arrays, round(config.entry_patience_min * MINUTE_US))
-    return Prepared(timeframe, config, ready, execution, flat_bars, arrays, entry, verdict)
+    held = None
+    if config.target_mode == "dte":
+        limits = bucket_limits(ready, execution, arrays.symbol, entry, verdict)
+        if config.instrument == "option":
+            held = Held.of(ready, _market(options))
+            limits = premium_limits(ready, execution, entry, limits, held)
+        arrays = arrays._replace(last_row=limits.last_row, last_reason=limits.last_reason)
+        verdict = limits.verdict
+    return Prepared(timeframe, config, ready, execution, flat_bars, arrays, entry, verdict, held)
+
+
+def _market(options: OptionMarket | None) -> OptionMarket:
+    if options is None or options.chains.is_empty():
+        raise MissingDataError(
+            "target_mode is 'dte', and there are no option chains in the window: materialise historical_greeks for it, "
+            "or use target_mode fixed_atr."
+        )
+    return options
 
 
 def sweep(prepared: Prepared, sets: pl.DataFrame, *, workers: int = 2) -> pl.DataFrame:
@@ -330,7 +380,7 @@ def rules_of(config: BacktestConfig, *, final: bool) -> "Rules":
     return Rules(
         stop_multiple=float(config.stop_atr) if by_atr else 1.0,
         target_multiple=float(config.target_atr) if by_atr else 1.0,
-        scale_out_multiple=float(config.scale_out_atr),
+        scale_out_multiple=1.0 if config.target_mode == "dte" else float(config.scale_out_atr),
         scale_out=config.scale_out_fraction > 0,
         max_hold_bars=int(config.max_hold_bars),
         tick=float(config.tick),
@@ -553,6 +603,10 @@ def _trades(
         "style",
         pl.col("market_regime").alias("regime_at_signal"),
         "vix_regime",
+        iv_regime_of(pl.col("iv_percentile_pct")).alias("iv_regime_at_signal"),
+        positioning_of(pl.col("net_gex_ratio")).alias("dealer_positioning_at_signal"),
+        "dte", "dte_bucket", "contract_ticker",
+        *_option_columns(prepared, out),
         pl.coalesce("time_window", _words(window, TIME_WINDOWS, "window").cast(pl.String)).alias("time_window"),
         pl.col("bar_end").alias("label_start"),
         _instants(exit_at).alias("label_end"),
@@ -564,6 +618,40 @@ def _trades(
         (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name)
         for name, kind in wanted.items()
     ).sort(BACKTEST_TRADES.sort_by)
+
+
+def _option_columns(prepared: Prepared, out: "Outcomes") -> list[pl.Series]:
+    """The option each leg held: contracts, marks of both sides with their sources, fills and result; none without."""
+    if prepared.held is None:
+        return []
+    bars, held, signals = prepared.bars, prepared.held, prepared.signals
+    contract = held.contract[out.signal]
+    exit_at = np.where(out.at_open, bars.start[out.exit], bars.end[out.exit])
+    entry = held.marks.at(contract, bars.start[out.entry], out.entry_price)
+    exit = held.marks.at(contract, exit_at, out.exit_price)
+    stops = {bucket.name: bucket.premium_stop for bucket in DTE_BUCKETS}
+    premium_stop = signals["dte_bucket"].replace_strict(stops, default=None, return_dtype=pl.Float64)
+    multiplier = signals["multiplier"].to_numpy()[out.signal]
+    result = option_results(
+        prepared.config, entry, exit, multiplier, premium_stop.fill_null(np.nan).to_numpy()[out.signal]
+    )
+    numbers = {
+        "contract_multiplier": multiplier,
+        "premium_entry": result.entry_fill,
+        "premium_exit": result.exit_fill,
+        "premium_entry_mid": entry.mid,
+        "premium_exit_mid": exit.mid,
+        "premium_entry_spread": entry.spread,
+        "premium_exit_spread": exit.spread,
+        "option_pnl_usd": result.pnl_usd,
+        "option_return_pct": result.return_pct,
+    }
+    return [
+        pl.Series("contracts", result.contracts),
+        pl.Series("mark_source_entry", source_words(entry, MARK_SOURCES), dtype=pl.String),
+        pl.Series("mark_source_exit", source_words(exit, MARK_SOURCES), dtype=pl.String),
+        *(pl.Series(name, values, nan_to_null=True) for name, values in numbers.items()),
+    ]
 
 
 def _daily(prepared: Prepared, out: "Outcomes", booked: Booked) -> pl.DataFrame:

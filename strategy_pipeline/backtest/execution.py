@@ -39,6 +39,13 @@ OPTIONAL_SIGNAL_COLUMNS: dict[str, Any] = {
     "target_distance": pl.Float64,
     "sigma_day": pl.Float64,
     "adv20_shares": pl.Float64,
+    "first_target_distance": pl.Float64,
+    "contract_ticker": pl.String,
+    "dte": pl.Int32,
+    "dte_bucket": pl.String,
+    "multiplier": pl.Float64,
+    "iv_percentile_pct": pl.Float64,
+    "net_gex_ratio": pl.Float64,
 }
 
 
@@ -321,11 +328,14 @@ def signal_arrays(
     session = clock.index_of(days)
     atr = signals["atr"].fill_null(0.0).to_numpy()
     style = signals["style"].to_numpy()
-    if config.target_mode == "signal_levels":
+    if config.target_mode != "fixed_atr":
         stop_unit = signals["stop_distance"].fill_nan(None).fill_null(0.0).to_numpy()
         target_unit = signals["target_distance"].fill_nan(None).fill_null(0.0).to_numpy()
     else:
         stop_unit = target_unit = atr
+    scale_unit = atr
+    if config.target_mode == "dte":
+        scale_unit = signals["first_target_distance"].fill_nan(None).fill_null(0.0).to_numpy()
     usable = (atr > 0) & (stop_unit > 0) & (target_unit > 0)
     words = (
         pl.when(~pl.col("class_matches").fill_null(True))
@@ -346,6 +356,7 @@ def signal_arrays(
         "sign": np.where((signals["direction"] == "LONG").to_numpy(), 1.0, -1.0),
         "stop_unit": stop_unit,
         "target_unit": target_unit,
+        "scale_unit": scale_unit,
         "atr": atr,
         "score": signals["score"].fill_null(-1.0).to_numpy(),
         "factor": _factor(signals, actions),
@@ -358,6 +369,8 @@ def signal_arrays(
         "session": session.astype(np.int64),
         "flat_daily": style != "swing",
         "last_entry": clock.close[session] - round(config.last_entry_min * MINUTE_US),
+        "last_row": np.full(signals.height, -1, np.int64),
+        "last_reason": np.zeros(signals.height, np.int8),
     }
 
 

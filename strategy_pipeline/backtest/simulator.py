@@ -85,7 +85,8 @@ class Signals(NamedTuple):
     `symbol` is an index into Bars (-1 without bars), `sign` +1 or -1. `stop_unit` and `target_unit` are multiplied
     by the run's multiples ($ in the basis of the signal's session, whose split factor is `factor`). `verdict` is a
     disposition that holds before any bar is looked at, else -1. Times are UTC microseconds; the `trading_` ones
-    count trading time.
+    count trading time. `scale_unit` is that of the first target. `last_row` and `last_reason` end a trade at a bar's
+    close at the latest; where `last_row` is -1 the run's hold limit and flat time do.
     """
 
     first: np.ndarray
@@ -95,6 +96,7 @@ class Signals(NamedTuple):
     sign: np.ndarray
     stop_unit: np.ndarray
     target_unit: np.ndarray
+    scale_unit: np.ndarray
     atr: np.ndarray
     score: np.ndarray
     factor: np.ndarray
@@ -107,6 +109,8 @@ class Signals(NamedTuple):
     session: np.ndarray
     flat_daily: np.ndarray
     last_entry: np.ndarray
+    last_row: np.ndarray
+    last_reason: np.ndarray
 
 
 class Rules(NamedTuple):
@@ -408,13 +412,15 @@ def _simulate(bars: Bars, signals: Signals, rules: Rules, entry: np.ndarray, ver
                 basis = signals.factor[i] / bars.factor[e]
             atr = signals.atr[i] * basis
             stop_distance = max(rules.stop_multiple * signals.stop_unit[i] * basis, rules.min_stop_fraction * reference)
-            last, last_reason = _last_row(bars, rules, symbol, e, signals.flat_daily[i])
+            last, last_reason = signals.last_row[i], np.int64(signals.last_reason[i])
+            if last < 0:
+                last, last_reason = _last_row(bars, rules, symbol, e, signals.flat_daily[i])
             kept = count
             for leg in range(legs):
                 multiple = rules.target_multiple
                 unit = signals.target_unit[i]
                 if legs == 2 and leg == 0:
-                    multiple, unit = rules.scale_out_multiple, signals.atr[i]
+                    multiple, unit = rules.scale_out_multiple, signals.scale_unit[i]
                 target_distance = multiple * unit * basis
                 x, price, reason, ambiguous, at_open, best, worst, mfe, mae = _walk(
                     bars, rules, e, last, last_reason, sign, reference, stop_distance, target_distance, atr,
