@@ -1232,3 +1232,69 @@ GAMMA_EXPOSURE_SNAPSHOTS = Table(
     "Where dealers' gamma sits, where it flips, walls and max pain, under three sign conventions, every 15 minutes.",
     row_group_rows=1_024,
 )
+
+
+# Words of the context scores (context_engines.md section 1). The engines in the order in which a waterfall shows them.
+ENGINES = ("iv", "gamma", "mtf", "flow", "regime")
+CONTEXT_STATUSES = ("ok", "stale", "missing")
+CONTRIBUTION_TOLERANCE = 1e-12
+
+
+class ContextScoresSchema(dy.Schema):
+    """What one engine says about one request: a multiplier, how sure it is, and why (context_engines.md section 1).
+
+    A request is (symbol, as_of, direction, style, momentum). The effective multiplier is multiplier ** confidence.
+    """
+
+    symbol = text("Canonical symbol", primary_key=True)
+    as_of = instant("Moment of the decision; nothing known later was read", primary_key=True)
+    direction = one_of(DIRECTIONS, "Side of the trade asked about", primary_key=True)
+    style = one_of(STYLES, "Style of the trade asked about", primary_key=True)
+    momentum = dy.Bool(
+        nullable=False, primary_key=True, metadata={"doc": "The detector trades momentum, which counts in a range"}
+    )
+    engine = one_of(ENGINES, "Engine that answers", primary_key=True)
+    session = day("Exchange date of as_of, the last one before when that is no session")
+    status = one_of(CONTEXT_STATUSES, "stale and missing are exactly neutral")
+    reason = text("Why the answer is neutral, one word; null when it is not", nullable=True)
+    label = text("What the engine sees; null unless ok", nullable=True)
+    recommendation = text("What follows from it; null where nothing does", nullable=True)
+    multiplier = number("Multiplier before confidence, 1 = neutral", nullable=False, min_exclusive=0)
+    confidence = number("How much of the multiplier counts, 0-1; 0 unless ok", nullable=False, min=0, max=1)
+    contribution_ln = number("confidence x ln(multiplier), what the waterfall shows", nullable=False)
+    age_min = number("Regular-hours minutes from what the row used describes to as_of; null without one", min=0)
+    inputs_missing = words("Inputs that were null and were done without")
+    source_key = text("Table and key of the row that was used; null without one", nullable=True)
+    available_at = instant("First moment the answer could be known: as_of")
+    definition_version = text("Version of the engine and its configuration")
+
+    @dy.rule()
+    def neutral_unless_ok(cls) -> pl.Expr:
+        neutral = (pl.col("multiplier") == 1.0) & (pl.col("contribution_ln") == 0.0) & (pl.col("confidence") == 0.0)
+        return (pl.col("status") == "ok") | neutral
+
+    @dy.rule()
+    def reason_exactly_unless_ok(cls) -> pl.Expr:
+        return (pl.col("status") == "ok") == pl.col("reason").is_null()
+
+    @dy.rule()
+    def label_exactly_when_ok(cls) -> pl.Expr:
+        return (pl.col("status") == "ok") == pl.col("label").is_not_null()
+
+    @dy.rule()
+    def contribution_is_confidence_times_log_multiplier(cls) -> pl.Expr:
+        expected = pl.col("confidence") * pl.col("multiplier").log()
+        return (pl.col("contribution_ln") - expected).abs() <= CONTRIBUTION_TOLERANCE
+
+    @dy.rule()
+    def known_at_the_decision(cls) -> pl.Expr:
+        return pl.col("available_at") == pl.col("as_of")
+
+
+CONTEXT_SCORES = Table(
+    "context_scores",
+    ContextScoresSchema,
+    ("session",),
+    ("symbol", "as_of", "direction", "style", "momentum", "engine"),
+    "What the five context engines say about each request: multiplier, confidence, status and source, point in time.",
+)

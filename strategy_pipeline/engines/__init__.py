@@ -1,0 +1,1 @@
+"""What stored context is worth to a signal: five engines with one multiplier each, and how a score takes them in."""
