@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from strategy_pipeline.defs.assets import all_assets
+from strategy_pipeline.defs.assets import all_assets, graph_models, group_checks
 from strategy_pipeline.defs.automation.jobs import all_jobs
 from strategy_pipeline.defs.automation.schedules import daily_bars
 from strategy_pipeline.defs.automation.sensors import publication
@@ -19,9 +19,10 @@ def build_defs(**overrides: Any) -> dg.Definitions:
     unknown = sorted(set(overrides) - set(default_resources()))
     if unknown:
         raise ValueError(f"there are no resources named {unknown}")
+    models = graph_models()
     return dg.Definitions(
-        assets=with_group_policies(all_assets()),
-        asset_checks=all_checks,
+        assets=with_group_policies(all_assets(models)),
+        asset_checks=[*all_checks, *group_checks(models)],
         jobs=all_jobs,
         schedules=[daily_bars],
         sensors=[publication],

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from strategy_pipeline.market.symbols import Instrument
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+OWN_WATCHLIST = PROJECT_ROOT / "config" / "watchlist.yaml"
 SECRETS = (
     "massive_aws_access_key",
     "massive_aws_secret_key",
@@ -64,7 +65,7 @@ class Settings(BaseSettings):
     massive_s3_bucket: str = "flatfiles"
     massive_api_key: SecretStr | None = None
     massive_base_url: str = "https://api.massive.com"
-    watchlist: Path = PROJECT_ROOT / "config" / "watchlist.yaml"
+    watchlist: Path = OWN_WATCHLIST
     database_url: SecretStr | None = None
     dagster_postgres_url: SecretStr | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO")
@@ -154,9 +155,13 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class Watchlist:
-    """The watched instruments, in the order of the file."""
+    """The watched instruments, in the order of the file, and those of which daily bars are kept for context only.
+
+    What is context alone gives the market's regime its inputs; it has no features, is not tested and not scanned.
+    """
 
     instruments: "tuple[Instrument, ...]"
+    context: "tuple[Instrument, ...]" = ()
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -169,7 +174,7 @@ class Watchlist:
 
         known = set(self.symbols)
         extra = dict.fromkeys(symbol for symbol in symbols if symbol not in known)
-        return Watchlist((*self.instruments, *(instrument(symbol) for symbol in extra)))
+        return Watchlist((*self.instruments, *(instrument(symbol) for symbol in extra)), self.context)
 
     def frame(self) -> "pl.DataFrame":
         """symbol, asset_class, rvol_symbol: one row an instrument."""
@@ -251,20 +256,41 @@ def environment_with(**variables: str) -> dict[str, str]:
 def load_watchlist(path: Path) -> Watchlist:
     """The instruments of a watchlist file; raises SettingsError naming the file and the entry at fault.
 
-    An entry is a symbol, or a mapping with symbol, asset_class and (for an index) proxy.
+    An entry is a symbol, or a mapping with symbol, asset_class and (for an index) proxy. A file without the key
+    `context` has the context of the project's own watchlist, so that the market's regime has its inputs.
     """
-    import yaml
-
-    from strategy_pipeline.lake.files import read_text
-    from strategy_pipeline.market.symbols import canonical_symbol, instrument
-
-    try:
-        content = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, UnicodeDecodeError, PipelineError):
-        raise SettingsError(f"WATCHLIST {path} cannot be read: expected {EXPECTED['watchlist']}.") from None
+    content = _read_yaml(path)
     entries = content.get("symbols") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
         raise SettingsError(f"WATCHLIST {path} holds no list of symbols: expected a list below the key symbols.")
+    watched = _instruments(path, entries)
+    if isinstance(content, dict) and "context" in content:
+        return Watchlist(watched, _instruments(path, _context_entries(path, content)))
+    return Watchlist(watched, _instruments(OWN_WATCHLIST, _context_entries(OWN_WATCHLIST, _read_yaml(OWN_WATCHLIST))))
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+
+    from strategy_pipeline.lake.files import read_text
+
+    try:
+        return yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, UnicodeDecodeError, PipelineError):
+        raise SettingsError(f"WATCHLIST {path} cannot be read: expected {EXPECTED['watchlist']}.") from None
+
+
+def _context_entries(path: Path, content: Mapping[str, Any]) -> list[Any]:
+    entries = content["context"]
+    if not isinstance(entries, list):
+        raise SettingsError(f"WATCHLIST {path}: context is no list of symbols; write [] for none.")
+    return entries
+
+
+def _instruments(path: Path, entries: list[Any]) -> "tuple[Instrument, ...]":
+    """The instruments of one list; each symbol may stand there once."""
+    from strategy_pipeline.market.symbols import canonical_symbol, instrument
+
     found: dict[str, Instrument] = {}
     for entry in entries:
         fields = {"symbol": entry} if isinstance(entry, str) else entry
@@ -281,7 +307,7 @@ def load_watchlist(path: Path) -> Watchlist:
         if one.symbol in found:
             raise SettingsError(f"WATCHLIST {path} names {one.symbol} twice: keep one entry.")
         found[one.symbol] = one
-    return Watchlist(tuple(found.values()))
+    return tuple(found.values())
 
 
 def _refuse_unknown(path: Path, entry: object, fields: Mapping[Any, Any]) -> None:

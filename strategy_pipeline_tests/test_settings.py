@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from strategy_pipeline.analytics.regime import REGIME_SYMBOLS
 from strategy_pipeline.errors import SettingsError
 from strategy_pipeline.settings import PROJECT_ROOT, load_settings, load_watchlist
 
@@ -76,6 +77,20 @@ def test_the_default_watchlist_is_the_specified_one():
     assert classes["UNH"] == ("STOCK", None)
 
 
+def test_a_watchlist_keeps_what_the_regime_reads_even_where_it_does_not_say_so(tmp_path):
+    own = load_watchlist(PROJECT_ROOT / "config" / "watchlist.yaml")
+    assert {one.symbol for one in own.context} == set(REGIME_SYMBOLS)
+    assert {one.symbol: one.asset_class for one in own.context}["VIX"] == "INDEX"
+    path = tmp_path / "watchlist.yaml"
+    path.write_text("symbols: [IBM]")
+    assert load_watchlist(path).context == own.context
+    assert load_watchlist(path).extended(["AAPL"]).context == own.context
+    path.write_text("symbols: [IBM]\ncontext: [VIX]")
+    assert [(one.symbol, one.asset_class) for one in load_watchlist(path).context] == [("VIX", "INDEX")]
+    path.write_text("symbols: [IBM]\ncontext: []")
+    assert load_watchlist(path).context == ()
+
+
 def test_further_symbols_come_after_the_watched_ones_and_only_once():
     watchlist = load_watchlist(PROJECT_ROOT / "config" / "watchlist.yaml").extended(["IBM", "SPY", "IBM"])
     assert watchlist.symbols[-2:] == ("UNH", "IBM")
@@ -95,6 +110,8 @@ def test_further_symbols_come_after_the_watched_ones_and_only_once():
         ("symbols: [{symbol: SPX, proxy: spy}]", "'spy' is not a ticker"),
         ("symbols: [{symbol: SPY, asset_class: 1}]", "asset_class of .* is no text"),
         ("symbols: [", "cannot be read"),
+        ("symbols: [SPY]\ncontext: VIX", "context is no list of symbols"),
+        ("symbols: [SPY]\ncontext: [VIX, VIX]", "names VIX twice"),
     ],
 )
 def test_a_bad_watchlist_is_answered_with_the_entry_at_fault(tmp_path: Path, text, sentence):

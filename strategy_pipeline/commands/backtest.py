@@ -111,7 +111,7 @@ def test(
         definitions,
         instance,
         "run_backtests",
-        assets=["backtest_trades", "backtest_report"],
+        assets=["backtest_trades", "detector_leaderboard", "backtest_report"],
         keys=(catalogue.ALL_NAMES[0], catalogue.ALL_NAMES[-1]),
         config={
             "backtest_trades": choice,

@@ -20,7 +20,14 @@ from strategy_pipeline.synthetic.plan import PLANTED_DETECTOR, PLANTED_TIMEFRAME
 
 # The synthetic market publishes no hour files.
 _FILES = [asset for asset, dataset in FLAT_FILE_DATASETS.items() if "hour" not in dataset]
-GRAPH = [*_FILES, "corporate_actions", "historical_bars", "features"]
+GRAPH = [
+    *_FILES,
+    "corporate_actions",
+    "historical_bars",
+    "market_breadth",
+    "market_regime_history",
+    "features",
+]
 
 
 def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, seed: int) -> BacktestOutcome:
@@ -62,7 +69,7 @@ def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, 
 def _materialise_graph(
     definitions: Definitions, instance: Instance, days: tuple[date, ...], window: tuple[str, str]
 ) -> None:
-    """Files, corporate actions, bars and features; features from the first session with minutes on."""
+    """Files, corporate actions, bars, breadth, regime and features; features from the first session with minutes on."""
     materialize(
         definitions,
         instance,

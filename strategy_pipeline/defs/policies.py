@@ -18,8 +18,9 @@ POLICIES = {
     "flat_files": GroupPolicy("team:market-data", frozenset({"s3", "csv"})),
     "reference": GroupPolicy("team:market-data", frozenset({"polars", "parquet"})),
     "bars": GroupPolicy("team:market-data", frozenset({"polars", "parquet"})),
+    "market": GroupPolicy("team:research", frozenset({"parquet"})),
     "features": GroupPolicy("team:research", frozenset({"polars", "parquet"})),
-    "backtests": GroupPolicy("team:research", frozenset({"numba", "parquet"})),
+    "backtests": GroupPolicy("team:research", frozenset({"parquet"})),
 }
 
 

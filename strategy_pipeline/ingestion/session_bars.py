@@ -38,12 +38,16 @@ class SessionSources:
     day: date
     files: tuple[tuple[Dataset, RawFile], ...]
 
-    def pedigree(self, symbols: Sequence[str]) -> dict[str, str]:
-        """What decides the bytes of the session's bars: its sources, the symbols asked for, and the definition."""
+    def pedigree(self, symbols: Sequence[str], context: Sequence[str] = ()) -> dict[str, str]:
+        """What decides the bytes of the session's bars: its sources, the symbols asked for, and the definition.
+
+        `context`: symbols of which only daily bars are asked for.
+        """
         sources = [{"key": raw.key, "etag": raw.etag, "sha256": raw.sha256} for _, raw in self.files]
         return {
             "sources": json.dumps(sources, sort_keys=True),
             "symbols": ",".join(sorted(symbols)),
+            "context": ",".join(sorted(context)),
             "definition_version": DEFINITION,
         }
 
@@ -93,12 +97,17 @@ def build_bars(
     instruments: Sequence[Instrument],
     held: Mapping[date, Sequence[str]],
     *,
+    daily_only: Sequence[Instrument] = (),
     source: str = "flat_file",
 ) -> list[SessionBars]:
-    """The bars of every session of `sources` for `instruments` and, per session, the symbols it `held` already."""
+    """The bars of every session of `sources` for `instruments` and, per session, the symbols it `held` already.
+
+    Of `daily_only` the daily bars alone are returned, from whichever files hold them.
+    """
     known = {one.symbol: one for one in instruments}
-    extra = sorted({symbol for symbols in held.values() for symbol in symbols} - set(known))
-    everything = [*instruments, *(instrument(symbol) for symbol in extra)]
+    daily = {one.symbol: one for one in daily_only if one.symbol not in known}
+    extra = sorted({symbol for symbols in held.values() for symbol in symbols} - set(known) - set(daily))
+    everything = [*instruments, *daily.values(), *(instrument(symbol) for symbol in extra)]
     files = {raw.key: (dataset, raw) for one in sources for dataset, raw in one.files}
 
     def parse(entry: tuple[Dataset, RawFile]) -> ParsedFile:
@@ -115,7 +124,8 @@ def build_bars(
     built = []
     for one in sources:
         wanted = sorted({*known, *held.get(one.day, ())})
-        rows = bars_of.get(one.day, bars.clear()).filter(pl.col("symbol").is_in(wanted))
+        is_kept_day = pl.col("symbol").is_in(sorted(daily)) & (pl.col("timeframe").cast(pl.String) == "1d")
+        rows = bars_of.get(one.day, bars.clear()).filter(pl.col("symbol").is_in(wanted) | is_kept_day)
         sentences = tuple(sentence_of[raw.key] for _, raw in one.files if raw.key in sentence_of)
         built.append(SessionBars(one.day, rows, refused_of.get(one.day, refused.clear()), sentences))
     return built

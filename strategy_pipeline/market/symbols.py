@@ -18,6 +18,8 @@ ASSET_CLASS_DTYPE = pl.Enum(ASSET_CLASSES)
 
 # An index has no volume of its own; the ETF that tracks it lends its own (detectors.md section 2, rvol).
 INDEX_PROXY = {"SPX": "SPY", "NDX": "QQQ", "RUT": "IWM", "DJI": "DIA"}
+# Indices that nothing tracks minute by minute, or of which only the close is read.
+OTHER_INDICES = frozenset({"VIX", "VIX3M", "COMP"})
 # Funds that are traded as equities; a watchlist may name more.
 KNOWN_ETFS = frozenset({"SPY", "QQQ", "IWM", "DIA", "EEM", "SHY", "VXX", "TLT", "GLD", "XLF", "XLK", "XLE"})
 
@@ -54,7 +56,7 @@ def canonical_symbol(ticker: str) -> str:
 
 def asset_class_of(symbol: str) -> str:
     """INDEX, EQUITY_ETF or STOCK of a canonical symbol, for symbols that no watchlist describes."""
-    if symbol in INDEX_PROXY:
+    if symbol in INDEX_PROXY or symbol in OTHER_INDICES:
         return INDEX
     return EQUITY_ETF if symbol in KNOWN_ETFS else STOCK
 

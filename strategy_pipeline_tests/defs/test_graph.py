@@ -15,14 +15,20 @@ ASSETS = {
     "index_day_file": "flat_files",
     "corporate_actions": "reference",
     "historical_bars": "bars",
+    "market_breadth": "market",
+    "market_regime_history": "market",
     "features": "features",
     "backtest_trades": "backtests",
+    "detector_leaderboard": "backtests",
     "backtest_report": "backtests",
 }
 PARENTS = {
     "historical_bars": {name for name, group in ASSETS.items() if group == "flat_files"},
+    "market_breadth": {"historical_bars", "corporate_actions"},
+    "market_regime_history": {"historical_bars", "corporate_actions", "market_breadth"},
     "features": {"historical_bars", "corporate_actions"},
     "backtest_trades": {"features", "historical_bars", "corporate_actions"},
+    "detector_leaderboard": {"backtest_trades"},
     "backtest_report": {"backtest_trades"},
 }
 BLOCKING = {
@@ -30,16 +36,36 @@ BLOCKING = {
     "historical_bars:no_duplicate_keys",
     "historical_bars:ohlc_ordered",
     "historical_bars:coverage_within_bounds",
+    "market_breadth:contract_holds",
+    "market_breadth:session_not_null",
+    "market_breadth:session_unique",
+    "market_breadth:members_not_null",
+    "market_breadth:members_between",
+    "market_breadth:advance_decline_ratio_between",
+    "market_breadth:pct_above_sma50_between",
+    "market_breadth:quality_accepted_values",
+    "market_breadth:available_at_not_null",
+    "market_regime_history:contract_holds",
     "features:contract_holds",
     "features:no_duplicate_keys",
     "corporate_actions:contract_holds",
     "backtest_trades:contract_holds",
     "backtest_trades:every_detection_has_a_fate",
+    "detector_leaderboard:contract_holds",
+    "detector_leaderboard:detector_not_null",
+    "detector_leaderboard:run_id_not_null",
+    "detector_leaderboard:trades_between",
+    "detector_leaderboard:win_rate_pct_between",
+    "detector_leaderboard:expectancy_r_not_null",
+    "detector_leaderboard:profit_factor_between",
+    "detector_leaderboard:profit_factor_status_accepted_values",
+    "detector_leaderboard:detector_run_id_unique",
 }
 WARNING = {
     "historical_bars:quarantined_share",
     "historical_bars:suspicious_share",
     "historical_bars:coverage_is_high",
+    "market_regime_history:every_label_was_seen",
 }
 
 
@@ -91,7 +117,12 @@ def test_ranged_backfills_are_one_run(graph):
 
 def test_there_are_these_jobs_schedules_and_sensors():
     repository = defs.get_repository_def()
-    assert {job.name for job in repository.get_all_jobs()} == {"backfill_bars", "run_backtests", "__ASSET_JOB"}
+    assert {job.name for job in repository.get_all_jobs()} == {
+        "backfill_bars",
+        "backfill_market",
+        "run_backtests",
+        "__ASSET_JOB",
+    }
     assert [one.name for one in repository.schedule_defs] == ["daily_bars"]
     assert "publication" in {one.name for one in repository.sensor_defs}
 

@@ -6,11 +6,16 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.market import market_assets, market_checks
+from strategy_pipeline.defs.launch import materialize, open_instance
 from strategy_pipeline.defs.partitions import SESSIONS
+from strategy_pipeline.defs.resources import default_resources
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import MARKET_BREADTH, MARKET_REGIME_HISTORY, MARKET_REGIMES
 from strategy_pipeline.market import calendar
+from strategy_pipeline.market.symbols import instrument
+from strategy_pipeline.settings import Watchlist, load_settings, load_watchlist
 from strategy_pipeline_tests.analytics.test_regime import random_bars, random_breadth
 from strategy_pipeline_tests.sql_models.crafted import lake_with
 
@@ -86,3 +91,46 @@ def test_without_bars_of_spy_the_run_says_what_to_do(bars, tmp_path):
         result = run(lake, instance, ASKED)
         failure = next(event for event in result.all_events if event.is_step_failure)
     assert "materialise historical_bars with SPY" in str(failure.step_failure_data.error)
+
+
+UP_LABELS = {"STRONG_UPTREND", "WEAK_UPTREND", "CHOPPY_BULLISH", "BREAKOUT"}
+
+
+def test_four_real_years_have_the_regimes_they_are_remembered_for(shared_data, tmp_path):
+    settings = load_settings({"STRATEGY_HOME": str(tmp_path), "FLAT_FILES_URL": str(shared_data)})
+    # None of the regime's symbols is watched: SPY, QQQ, IWM and the VIX come from the context of the watchlist.
+    watched = tuple(instrument(symbol) for symbol in ("AAPL", "BAC", "EEM", "GOOG", "IBM", "WM"))
+    watchlist = Watchlist(watched, load_watchlist(settings.watchlist).context)
+    definitions = build_defs(**{**default_resources(lambda: settings), "watchlist": watchlist})
+    assets = ["stock_day_file", "index_day_file", "corporate_actions", "historical_bars", "market_breadth", KEY.path[0]]
+    with open_instance(settings) as instance:
+        result = materialize(
+            definitions, instance, "backfill_market", assets=assets, keys=("2014-01-02", "2017-12-29"), trigger="test"
+        )
+        said = instance.get_latest_materialization_event(KEY).asset_materialization.metadata
+    assert [one.check_name for one in result.get_asset_check_evaluations() if not one.passed] == [
+        "every_label_was_seen"
+    ]
+    rows = Lake(settings.lake_location).read_sessions(
+        MARKET_REGIME_HISTORY, calendar.sessions_between(date(2014, 1, 2), date(2017, 12, 29))
+    )
+    assert rows.height == 1_007
+    label_of = dict(rows.select("session", pl.col("market_regime").cast(pl.String)).iter_rows())
+    # The Dow opened 1,000 points lower and the VIX closed at 40.74.
+    assert label_of[date(2015, 8, 24)] in {"CAPITULATION", "BREAKDOWN", "STRONG_DOWNTREND"}
+    assert rows.filter(pl.col("session") == date(2015, 8, 24))["vix_close"].item() == 40.74
+    summer = [label for day, label in label_of.items() if date(2017, 5, 1) <= day <= date(2017, 8, 31)]
+    assert sum(label in UP_LABELS for label in summer) > 0.9 * len(summer)
+    counts = said["labels"].value
+    assert counts == {label: list(label_of.values()).count(label) for label in MARKET_REGIMES}
+    assert sum(counts.values()) + said["sessions_without_label"].value == rows.height
+    # The averages need 173 sessions, and the mirror holds none before these years' files that was asked for.
+    assert said["sessions_without_label"].value < 230
+    # The Nasdaq Composite lies beside the VIX; it is no NDX, so QQQ stands in and the row says so.
+    assert set(rows["quality_flags"].list.join(",")) == {"ndx_from_QQQ,rut_from_IWM"}
+    qqq = rows.filter(pl.col("session") == date(2015, 8, 24))["ndx_close"].item()
+    assert qqq == pytest.approx(98.46)
+    assert set(rows["inputs_missing"].list.join(",").filter(rows["tau"].is_not_null())) <= {
+        "vix_ratio,pc",
+        "p_vix,vix_ratio,pc",
+    }

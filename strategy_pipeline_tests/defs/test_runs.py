@@ -8,11 +8,14 @@ import time
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from strategy_pipeline.defs.launch import open_instance, written
 from strategy_pipeline.errors import DataError, MissingDataError
 from strategy_pipeline.lake.tables import FEATURES, HISTORICAL_BARS
+from strategy_pipeline.settings import Watchlist
+from strategy_pipeline.synthetic.files import SyntheticMarket
 from strategy_pipeline_tests.defs.small_market import FILES, UPSTREAM, bytes_below, small_market
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -155,6 +158,24 @@ def test_symbols_asked_for_once_stay_in_a_partition(tmp_path):
         market.run(instance, ["historical_bars"], keys=keys)
     assert "XYZ" in before["symbols"].split(",")
     assert market.lake.metadata(HISTORICAL_BARS, {"session": keys[0]}) == before
+
+
+def test_a_symbol_kept_for_context_has_daily_bars_and_nothing_else(tmp_path):
+    *watched, kept = SyntheticMarket(7, 3, 6, history=0).watchlist()
+    market = small_market(tmp_path, sessions=3, watchlist=Watchlist(tuple(watched), (kept, watched[0])))
+    with open_instance(market.settings) as instance:
+        market.run(instance, UPSTREAM)
+    bars = market.lake.read_sessions(HISTORICAL_BARS, market.sessions)
+    timeframes = {
+        symbol: set(part["timeframe"].cast(pl.String))
+        for (symbol,), part in bars.group_by("symbol", maintain_order=True)
+    }
+    assert timeframes.pop(kept.symbol) == {"1d"}
+    # What is watched as well is kept whole.
+    assert all(found >= {"1m", "1h", "1d"} for found in timeframes.values())
+    assert len(timeframes) == len(watched)
+    rows = market.lake.read(FEATURES, market.lake.keys(FEATURES), columns=["symbol"])
+    assert set(rows["symbol"]) == set(timeframes)
 
 
 RUN = """

@@ -1,20 +1,41 @@
 """The graph, one module per group in the order in which data passes through; each asset is thin."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 
 from strategy_pipeline.defs.assets.backtests import backtest_assets
 from strategy_pipeline.defs.assets.bars import bars_assets
 from strategy_pipeline.defs.assets.features import features_assets
 from strategy_pipeline.defs.assets.flat_files import flat_file_assets
+from strategy_pipeline.defs.assets.market import market_assets, market_checks
 from strategy_pipeline.defs.assets.reference import reference_assets
+from strategy_pipeline.defs.assets.sql import sql_assets, sql_checks
+from strategy_pipeline.sql_models.model import SqlModel, load_models
+
+# Models of which no asset makes the inputs.
+WITHOUT_INPUTS = frozenset({"iv_percentile_cache"})
 
 
-def all_assets() -> dict[str, list[dg.AssetsDefinition]]:
-    """Every asset by its group."""
-    return {
+def graph_models() -> dict[str, SqlModel]:
+    """The SQL models that are part of the graph."""
+    return {name: model for name, model in load_models().items() if name not in WITHOUT_INPUTS}
+
+
+def all_assets(models: Mapping[str, SqlModel]) -> dict[str, list[dg.AssetsDefinition]]:
+    """Every asset by its group; `models` are those of ``graph_models``."""
+    groups = {
         "flat_files": flat_file_assets,
         "reference": reference_assets,
         "bars": bars_assets,
+        "market": market_assets,
         "features": features_assets,
         "backtests": backtest_assets,
     }
+    in_sql = sql_assets(models)
+    return {group: [*groups.get(group, ()), *in_sql.get(group, ())] for group in dict.fromkeys([*groups, *in_sql])}
+
+
+def group_checks(models: Mapping[str, SqlModel]) -> list[dg.AssetChecksDefinition]:
+    """The checks that stand beside their assets; those of the spine are in checks.py."""
+    return [*market_checks, *sql_checks(models)]

@@ -94,6 +94,7 @@ class Inputs:
         dg.AssetDep(corporate_actions),
     ],
     code_version=BACKTEST_VERSION,
+    kinds={"numba"},
     description=(
         "Simulated trades of one detector: fills at the next open, stops, targets, gaps, costs. A detector that cannot "
         "be tested has an empty partition that says why."
@@ -123,6 +124,7 @@ def backtest_trades(
 @dg.asset(
     deps=[dg.AssetDep(backtest_trades, partition_mapping=dg.AllPartitionMapping())],
     code_version=BACKTEST_VERSION,
+    kinds={"numba"},
     description="Statistics with intervals for every detector of the last run, as JSON, CSV and one HTML page.",
 )
 def backtest_report(

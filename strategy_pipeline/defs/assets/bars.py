@@ -50,7 +50,8 @@ class BarsConfig(PartitionChoice):
     code_version=CODE_VERSION,
     description=(
         "Unadjusted bars of every watched symbol at 1m 5m 15m 1h 4h 1d, built from the minute, hour and day files "
-        "of the session. What a file holds and cannot be used stands in the table quarantine, with line and reason."
+        "of the session, and daily bars of the symbols kept as the market's context. What a file holds and cannot be "
+        "used stands in the table quarantine, with line and reason."
     ),
     metadata=describe_table(HISTORICAL_BARS),
 )
@@ -105,6 +106,8 @@ class _Writer:
     def __init__(self, lake: Lake, watchlist: Watchlist, settings: Settings) -> None:
         self.lake = lake
         self.instruments = with_proxies(watchlist.instruments)
+        watched = {one.symbol for one in self.instruments}
+        self.context = [one for one in watchlist.context if one.symbol not in watched]
         self.source = "synthetic" if settings.flat_files_location == str(settings.vendor_folder) else "flat_file"
         self.described: dict[str, dict[str, Any]] = {}
         self.refusals: list[str] = []
@@ -113,10 +116,7 @@ class _Writer:
         """Builds the sessions of `piece` whose pedigree differs from that of the stored partition."""
         stored = {one.day: self.lake.metadata(HISTORICAL_BARS, {"session": one.day}) or {} for one in piece}
         held = {day: said["symbols"].split(",") for day, said in stored.items() if said.get("symbols")}
-        pedigree = {
-            one.day: {**one.pedigree(self._symbols(held.get(one.day, ()))), "code_version": CODE_VERSION}
-            for one in piece
-        }
+        pedigree = {one.day: self._pedigree(one, held.get(one.day, ())) for one in piece}
         stale = [one for one in piece if not pedigree[one.day].items() <= stored[one.day].items()]
         written = {info.key["session"]: info for info in self._rebuild(stale, held, pedigree)}
         for one in piece:
@@ -125,15 +125,17 @@ class _Writer:
             if info is not None and info.rows:
                 self.described[key] = _described(info, one)
 
-    def _symbols(self, held: Sequence[str]) -> list[str]:
-        return sorted({*(one.symbol for one in self.instruments), *held})
+    def _pedigree(self, sources: SessionSources, held: Sequence[str]) -> dict[str, str]:
+        symbols = {*(one.symbol for one in self.instruments), *held}
+        context = [one.symbol for one in self.context if one.symbol not in symbols]
+        return {**sources.pedigree(sorted(symbols), context), "code_version": CODE_VERSION}
 
     def _rebuild(
         self, stale: Sequence[SessionSources], held: dict[date, list[str]], pedigree: dict[date, dict[str, str]]
     ) -> list[PartitionInfo]:
         if not stale:
             return []
-        built = build_bars(stale, self.instruments, held, source=self.source)
+        built = build_bars(stale, self.instruments, held, daily_only=self.context, source=self.source)
         counted = summaries(pl.concat([one.bars for one in built]))
         self.refusals += [sentence for one in built for sentence in one.refusals]
         refused_before = set(self.lake.sessions(QUARANTINE))

@@ -9,7 +9,7 @@ import polars as pl
 
 from strategy_pipeline.analytics.regime import REGIME_SYMBOLS, RegimeConfig, history_start, label_counts, regime_history
 from strategy_pipeline.backtest.drawing import markdown_image
-from strategy_pipeline.defs.checks import contract_holds, keys_of_run
+from strategy_pipeline.defs.checks import WHAT_IS_CHECKED, contract_holds, keys_of_run
 from strategy_pipeline.defs.option_plots import regime_ribbon
 from strategy_pipeline.defs.partition_events import publish
 from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, sessions_before, sessions_of
@@ -97,6 +97,7 @@ def _history(lake: Lake, last: date) -> dict[str, Any]:
     rows = lake.read_sessions(MARKET_REGIME_HISTORY, days)
     return {
         "labels": dg.MetadataValue.json(label_counts(rows)),
+        "sessions_without_label": rows["market_regime"].null_count(),
         "ribbon": dg.MetadataValue.md(
             markdown_image(regime_ribbon(rows, rows.select("session", close="spy_close")), "regimes under SPY")
         ),
@@ -105,8 +106,17 @@ def _history(lake: Lake, last: date) -> dict[str, Any]:
 
 @dg.multi_asset_check(
     specs=[
-        dg.AssetCheckSpec("contract_holds", asset="market_regime_history", blocking=True),
-        dg.AssetCheckSpec("every_label_was_seen", asset="market_regime_history"),
+        dg.AssetCheckSpec(
+            "contract_holds",
+            asset="market_regime_history",
+            blocking=True,
+            description=WHAT_IS_CHECKED["contract_holds"],
+        ),
+        dg.AssetCheckSpec(
+            "every_label_was_seen",
+            asset="market_regime_history",
+            description="Each of the eleven labels came up at least once in the stored history.",
+        ),
     ]
 )
 def regime_checks(

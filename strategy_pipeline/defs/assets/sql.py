@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from strategy_pipeline.defs.checks import contract_holds, keys_of_run
+from strategy_pipeline.defs.checks import WHAT_IS_CHECKED, contract_holds, keys_of_run
 from strategy_pipeline.defs.partition_events import publish
 from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, sessions_before, sessions_of
 from strategy_pipeline.defs.table_metadata import describe_table
@@ -120,7 +120,9 @@ def _said(info: PartitionInfo) -> dict[str, Any]:
 
 def _checks(model: SqlModel) -> dg.AssetChecksDefinition:
     specs = [
-        dg.AssetCheckSpec("contract_holds", asset=model.name, blocking=True),
+        dg.AssetCheckSpec(
+            "contract_holds", asset=model.name, description=WHAT_IS_CHECKED["contract_holds"], blocking=True
+        ),
         *(dg.AssetCheckSpec(one.name, asset=model.name, description=one.says, blocking=True) for one in model.tests),
     ]
 

@@ -4,13 +4,13 @@ import dagster as dg
 
 from strategy_pipeline.defs.policies import RETRY_TAGS
 
-BACKFILL_GROUPS = ("flat_files", "reference", "bars", "features")
+BACKFILL_GROUPS = ("flat_files", "reference", "bars", "market", "features")
 BACKTEST_GROUPS = ("backtests",)
 
 backfill_bars = dg.define_asset_job(
     "backfill_bars",
     selection=dg.AssetSelection.groups(*BACKFILL_GROUPS),
-    description="The vendor's files of a range of sessions, their bars and their features, in one run.",
+    description="The vendor's files of a range of sessions, their bars, breadth, regime and features, in one run.",
     tags=RETRY_TAGS,
 )
 
@@ -21,4 +21,11 @@ run_backtests = dg.define_asset_job(
     tags=RETRY_TAGS,
 )
 
-all_jobs = [backfill_bars, run_backtests]
+backfill_market = dg.define_asset_job(
+    "backfill_market",
+    selection=dg.AssetSelection.groups("market").upstream(),
+    description="Breadth and regime of a range of sessions with the files and bars they are made from, in one run.",
+    tags=RETRY_TAGS,
+)
+
+all_jobs = [backfill_bars, backfill_market, run_backtests]
