@@ -31,6 +31,7 @@ from strategy_pipeline.market.options import (
     with_expires_at,
     with_occ_terms,
 )
+from strategy_pipeline.market.timeframes import BAR_LAG
 
 DATASET = "option_chain_snapshot"
 OPEN_INTEREST_DEFINITION = "open-interest-rest-1"
@@ -121,12 +122,16 @@ _RAW = {
 # What tells two entries for one contract apart.
 _CONTENT = [name for name in _RAW if name not in ("number", "request_id", "entry", "flags", "fault")]
 
+# Times of events; a day's own time says which day it is.
+_STAMPS = ("underlying_us", "quote_us", "trade_us", "day_us")
+
 
 @dataclass(frozen=True, slots=True)
 class ParsedChain:
     """One chain snapshot: rows of CHAIN_COLUMNS by ticker, what was refused, and where every entry went.
 
-    ``read == chain.height + sum(by_reason.values())``. `refusal` is one sentence when no contract is left.
+    ``read == chain.height + sum(by_reason.values())``. `refusal` is one sentence when no contract is left. `newest_at`
+    is the newest time in the answer's quotes, prints and prices, None when it has none.
     """
 
     chain: pl.DataFrame
@@ -134,17 +139,25 @@ class ParsedChain:
     read: int
     by_reason: dict[str, int]
     refusal: str | None
+    newest_at: datetime | None
 
 
 def parse_chain(
-    answer: Pages, symbol: str, snapshot_at: datetime, reference: pl.DataFrame | None = None
+    answer: Pages,
+    symbol: str,
+    snapshot_at: datetime,
+    reference: pl.DataFrame | None = None,
+    *,
+    replayed: bool = False,
 ) -> ParsedChain:
     """The contracts of a whole answer about canonical `symbol` as of `snapshot_at`, an instant of a session (UTC).
 
     reference: rows of ``option_contracts``; their multiplier counts, and an adjusted contract is kept only when it is
         among them, because a snapshot does not say what else than shares it delivers.
-    A row is known when the last page had come, and not before `snapshot_at`. Never raises for what the vendor sent;
-    raises CalendarError when `snapshot_at` is not in a session's day.
+    replayed: the pages were recorded at `snapshot_at` and are only played back; their rows were known a bar's lag after
+        it, or after the newest time in them, whenever they are fetched.
+    Otherwise a row is known when the last page had come, and not before `snapshot_at`. Never raises for what the vendor
+    sent; raises CalendarError when `snapshot_at` is not in a session's day.
     """
     hours = session(snapshot_at.astimezone(NEW_YORK).date())
     raw = _raw_frame(answer)
@@ -154,7 +167,9 @@ def parse_chain(
     refused = work.filter(pl.col("fault").is_not_null()).select("number", "request_id", "fault")
     kept, duplicates = _without_duplicates(work.filter(pl.col("fault").is_null()))
     refused = pl.concat([refused, duplicates]).sort("number")
-    chain = _rows(kept, symbol, snapshot_at, answer.fetched_at)
+    newest_at = _newest_stamp(kept)
+    known_at = max(snapshot_at, newest_at or snapshot_at) + BAR_LAG if replayed else answer.fetched_at
+    chain = _rows(kept, symbol, snapshot_at, answer.fetched_at, known_at)
     by_reason = dict(refused.group_by("fault").len().sort("fault").iter_rows())
     entries = dict(zip(raw["number"].to_list(), raw["entry"].to_list(), strict=True))
     quarantine = pl.DataFrame(
@@ -174,7 +189,7 @@ def parse_chain(
             if raw.height
             else f"The vendor lists no options on {symbol}: check the symbol, or take it off the watchlist."
         )
-    return ParsedChain(chain, quarantine, raw.height, by_reason, refusal)
+    return ParsedChain(chain, quarantine, raw.height, by_reason, refusal, newest_at)
 
 
 def open_interest_of(chain: pl.DataFrame) -> pl.DataFrame:
@@ -379,7 +394,15 @@ def _without_duplicates(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]
     return distinct.filter(pl.col("fault").is_null()), refused
 
 
-def _rows(kept: pl.DataFrame, symbol: str, snapshot_at: datetime, fetched_at: datetime) -> pl.DataFrame:
+def _newest_stamp(raw: pl.DataFrame) -> datetime | None:
+    """The newest time among entries of _RAW."""
+    newest = raw.select(pl.max_horizontal(*_STAMPS).max().cast(INSTANT)).item()
+    return newest if isinstance(newest, datetime) else None
+
+
+def _rows(
+    kept: pl.DataFrame, symbol: str, snapshot_at: datetime, fetched_at: datetime, known_at: datetime
+) -> pl.DataFrame:
     """Checked entries in CHAIN_COLUMNS."""
     day = session(snapshot_at.astimezone(NEW_YORK).date()).day
     at = pl.lit(snapshot_at.astimezone(UTC), dtype=INSTANT)
@@ -411,7 +434,7 @@ def _rows(kept: pl.DataFrame, symbol: str, snapshot_at: datetime, fetched_at: da
         "style_from_root": pl.col("style_stated").is_null(),
         "no_underlying_price": ~(pl.col("underlying_price") > 0).fill_null(False),
     }
-    known_at = max(snapshot_at, fetched_at)
+    known_at = max(snapshot_at, known_at)
     return (
         kept.select(
             contract_ticker="contract_ticker",

@@ -152,6 +152,19 @@ def last_snapshot_instant(now: datetime) -> datetime:
     return today[-1] if today else session(previous_session(day)).close
 
 
+def snapshot_instant_at(now: datetime) -> datetime | None:
+    """The instant whose 15 minutes `now` (timezone-aware) lies in, the close's last too; None outside a session."""
+    instant = last_snapshot_instant(now)
+    return instant if now - instant < timedelta(minutes=SNAPSHOT_MINUTES) else None
+
+
+def next_snapshot_instant(now: datetime) -> datetime:
+    """The first instant of any session's 15-minute grid after `now` (timezone-aware)."""
+    day = now.astimezone(NEW_YORK).date()
+    today = [instant for instant in snapshot_instants(day) if instant > now] if is_session(day) else []
+    return today[0] if today else snapshot_instants(next_session(day))[0]
+
+
 def describe_span() -> str:
     """The calendar's reach in words, for messages."""
     return f"{first_session()} to {last_session()}"

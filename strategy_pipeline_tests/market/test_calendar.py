@@ -126,3 +126,25 @@ def test_a_holiday_has_no_snapshots():
 )
 def test_the_last_snapshot_instant_is_the_newest_that_has_come(now, instant):
     assert calendar.last_snapshot_instant(now) == instant
+
+
+@pytest.mark.parametrize(
+    ("now", "instant", "following"),
+    [
+        # A half day, which closes at 13:00 New York; the next session is Monday.
+        ("2015-12-24T14:44:59", None, "2015-12-24T14:45:00"),
+        ("2015-12-24T14:45:00", "2015-12-24T14:45:00", "2015-12-24T15:00:00"),
+        ("2015-12-24T18:00:05", "2015-12-24T18:00:00", "2015-12-28T14:45:00"),
+        ("2015-12-24T18:14:59", "2015-12-24T18:00:00", "2015-12-28T14:45:00"),
+        ("2015-12-24T18:15:00", None, "2015-12-28T14:45:00"),
+        ("2015-12-25T15:00:00", None, "2015-12-28T14:45:00"),
+        # The Friday before the clocks change and the Monday after.
+        ("2024-03-08T20:59:59", "2024-03-08T20:45:00", "2024-03-08T21:00:00"),
+        ("2024-03-08T21:00:00", "2024-03-08T21:00:00", "2024-03-11T13:45:00"),
+    ],
+)
+def test_a_moment_belongs_to_the_quarter_of_an_hour_it_lies_in(now, instant, following):
+    moment = datetime.fromisoformat(f"{now}+00:00")
+    found = calendar.snapshot_instant_at(moment)
+    assert (found and found.isoformat()) == (instant and f"{instant}+00:00")
+    assert calendar.next_snapshot_instant(moment).isoformat() == f"{following}+00:00"
