@@ -61,7 +61,7 @@ _BAR_COLUMNS = ("close", "high", "low")
 
 def score(x: pl.Expr, y: pl.Expr) -> pl.Expr:
     """Direction of one timeframe, -1 to 1: tanh(x/2 + 5y) of distance from and slope of EMA20, both in ATR14."""
-    return (x / 2.0 + 5.0 * y).tanh()
+    return (0.5 * x + 5.0 * y).tanh()
 
 
 def combined(scores: pl.DataFrame) -> pl.DataFrame:
@@ -80,7 +80,9 @@ def combined(scores: pl.DataFrame) -> pl.DataFrame:
             pl.when(conditions[name]).then(weight).otherwise(0.0) for name, weight in WEIGHTS.items()
         )
 
-    enough = (1.0 - pl.col("_there") / TOTAL_WEIGHT).round(9) <= MAX_MISSING_SHARE
+    # Times the reciprocal: Polars divides one row by a number in another way than many.
+    share = pl.col("_there") * (1.0 / TOTAL_WEIGHT)
+    enough = (1.0 - share).round(9) <= MAX_MISSING_SHARE
     mean, agreement = pl.col("alignment").round(9), pl.col("agreement").round(9)
     label = pl.lit(ALIGNMENT_LABELS[-1])
     for cut, word in reversed(LABEL_CUTS):
@@ -96,13 +98,15 @@ def combined(scores: pl.DataFrame) -> pl.DataFrame:
             alignment=pl.when(enough).then(pl.col("_sum") / pl.col("_there")),
             mtf_support_long_pct=pl.when(enough).then(100.0 * pl.col("_up") / pl.col("_there")),
             mtf_support_short_pct=pl.when(enough).then(100.0 * pl.col("_down") / pl.col("_there")),
-            weight_share=pl.col("_there") / TOTAL_WEIGHT,
+            weight_share=share,
+            _up_share=pl.col("_up") / pl.col("_there"),
+            _down_share=pl.col("_down") / pl.col("_there"),
         )
         .with_columns(
             agreement=pl.when(mean > 0)
-            .then(pl.col("mtf_support_long_pct") / 100.0)
+            .then(pl.col("_up_share"))
             .when(mean < 0)
-            .then(pl.col("mtf_support_short_pct") / 100.0)
+            .then(pl.col("_down_share"))
             .when(mean == 0)
             .then(0.0)
         )

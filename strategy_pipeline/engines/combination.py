@@ -63,12 +63,13 @@ def waterfall(rows: pl.DataFrame) -> pl.DataFrame:
     if empty:
         raise DataError(f"A score cannot be combined from empty {', '.join(empty)}: a neutral item is 0.")
     counts = (pl.col("base_score") > 0) & (pl.col("confidence_pct").round(9) >= MIN_CONFIDENCE_PCT)
+    # Times 0.01: Polars divides one row by a number in another way than many.
     items = rows.select(
         pl.col("base_score"),
         counts.alias("_counts"),
         style_ln=pl.col("style_modifier").log(),
         **{name: pl.col(name) for name in ENGINE_ITEMS},
-        data_confidence_ln=(pl.col("confidence_pct") / 100.0).log(),
+        data_confidence_ln=(0.01 * pl.col("confidence_pct")).log(),
     )
     total = pl.col(ITEMS[0])
     for name in ITEMS[1:-1]:
