@@ -55,3 +55,7 @@ class StorageError(PipelineError):
 
 class MissingDataError(PipelineError):
     """What was asked for has not been materialised, or the source does not hold it."""
+
+
+class HoldoutError(PipelineError):
+    """Sessions that a study holds out cannot be opened (again)."""

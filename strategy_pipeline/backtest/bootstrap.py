@@ -6,6 +6,7 @@ Sessions are drawn, never single trades, because trades of one session share its
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
 
 from strategy_pipeline.backtest.estimates import FloatArray
 
@@ -49,3 +50,47 @@ def bootstrap_p_value(observed: float, means: FloatArray) -> float:
     finite = means[np.isfinite(means)]
     beyond = int(np.count_nonzero(np.abs(finite - observed) >= abs(observed)))
     return (1 + beyond) / (finite.size + 1)
+
+
+def stationary_indices(
+    sessions: int, draws: int, mean_block: float, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Resamples of 0 … sessions - 1 in blocks of geometric length that wrap around; shape (draws, sessions).
+
+    Blocks keep the order inside them, so what carries over from one session to the next stays. Source: Politis and
+    Romano (1994), "The stationary bootstrap".
+    """
+    begins = generator.random((draws, sessions)) < 1.0 / max(1.0, mean_block)
+    begins[:, 0] = True
+    first = generator.integers(0, sessions, size=(draws, sessions))
+    place = np.arange(sessions)
+    since = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+    return (np.take_along_axis(first, since, axis=1) + place - since) % sessions
+
+
+def times_drawn(picked: npt.NDArray[np.int64]) -> FloatArray:
+    """How often each row comes in each resample; one row a resample, as in `picked`."""
+    draws, sessions = picked.shape
+    cells = picked + np.arange(draws, dtype=np.int64)[:, None] * sessions
+    return np.bincount(cells.ravel(), minlength=draws * sessions).reshape(draws, sessions).astype(np.float64)
+
+
+def autocorrelation(values: FloatArray) -> float:
+    """Correlation of a series with itself one step later; 0 for a series that never varies."""
+    centred = values - values.mean() if values.size else values
+    total = float(centred @ centred)
+    return float(centred[1:] @ centred[:-1]) / total if total > 0.0 else 0.0
+
+
+def natural_block(values: FloatArray) -> float:
+    """Mean block length for a series: the cube root of its length where it is autocorrelated (95 %), else 1."""
+    matters = values.size > 1 and abs(autocorrelation(values)) > 1.96 / np.sqrt(values.size)
+    return float(values.size ** (1.0 / 3.0)) if matters else 1.0
+
+
+def block_totals(
+    session_totals: FloatArray, *, draws: int, generator: np.random.Generator, mean_block: float
+) -> FloatArray:
+    """As ``bootstrap_totals``, but blocks of consecutive sessions are drawn; rows are all sessions in order."""
+    sessions = len(session_totals)
+    return times_drawn(stationary_indices(sessions, draws, mean_block, generator)) @ session_totals

@@ -5,9 +5,9 @@ simulator.py, statistics of the result in statistics.py. The trade loop is impor
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,8 @@ DAILY_SCHEMA = {"detector": pl.String, "session": pl.Date, "pnl_usd": pl.Float64
 NEEDED_SHARE = 0.60
 # Features from which the states known at a signal are told.
 CONTEXT_CARRIED = ("iv_percentile_pct", "net_gex_ratio")
+# What a detector's data are called when it never fired: no bar decided anything.
+NO_SIGNALS = "no signals"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class Simulation:
     """Trades (``backtest_trades``), dispositions (``signal_dispositions``), daily profit per detector, and the carry.
 
     `carry` is None when `final`. `daily` has detector, session, pnl_usd (marked to market at each close, net) and
-    open_positions, for sessions with a position only.
+    open_positions, for sessions with a position only. `data_hashes` names, for each detector that fired, the bars and
+    its own signals, so that it does not depend on which other detectors were tested.
     """
 
     trades: pl.DataFrame
@@ -85,6 +88,7 @@ class Simulation:
     daily: pl.DataFrame
     data_hash: str
     carry: Carry | None
+    data_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ class BacktestResult:
     `daily_equity`: one row a detector and session of the window, flat ones included (detector, session, pnl_usd,
     daily_return as a fraction of the initial equity, equity_usd at the close, open_positions). `coverage`: detector,
     eligible_symbol_sessions, covered_symbol_sessions (of its scarcest required input), coverage_pct, missing_inputs
-    (required inputs present on less than 60 %), detections.
+    (required inputs present on less than 60 %), detections. `data_hashes`: as of the simulation, with an entry for
+    every detector.
     """
 
     run_id: str
@@ -104,6 +109,7 @@ class BacktestResult:
     dispositions: pl.DataFrame
     daily_equity: pl.DataFrame
     coverage: pl.DataFrame
+    data_hashes: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,7 @@ def run_backtest(
         simulation.dispositions,
         daily_equity(simulation.daily, order, sessions, config),
         coverage,
+        {name: simulation.data_hashes.get(name, NO_SIGNALS) for name in order},
     )
 
 
@@ -224,6 +231,7 @@ def simulate_signals(
         pl.concat([daily for _, _, daily, _ in results]),
         hashed,
         None if final else _carry(waiting, bars, finer),
+        {name: digest for part in parts for name, digest in data_hashes(part).items()},
     )
 
 
@@ -263,6 +271,25 @@ def _market(options: OptionMarket | None) -> OptionMarket:
             "or use target_mode fixed_atr."
         )
     return options
+
+
+def data_hashes(prepared: Prepared) -> dict[str, str]:
+    """Hash of the bars, of each detector's own signals, and of the option marks of the run if any, by detector."""
+    shared = hashlib.blake2b(prepared.execution.content_hash.encode(), digest_size=16)
+    if prepared.held is not None:
+        marks = prepared.held.marks
+        for series in (marks.quotes, marks.prints, marks.volatilities):
+            for values in (series.event_us, *(series.columns[name] for name in sorted(series.columns))):
+                shared.update(np.ascontiguousarray(values).data)
+    found = {}
+    for at, name in enumerate(dict.fromkeys(prepared.signals["detector"].to_list())):
+        own = np.flatnonzero(prepared.arrays.detector == at)
+        digest = shared.copy()
+        digest.update("|".join(prepared.signals["symbol"].gather(own).to_list()).encode())
+        for column in ("available", "bar_end", "sign", "score", "stop_unit", "target_unit", "last_row"):
+            digest.update(np.ascontiguousarray(getattr(prepared.arrays, column)[own]).data)
+        found[name] = digest.hexdigest()
+    return found
 
 
 def sweep(prepared: Prepared, sets: pl.DataFrame, *, workers: int = 2) -> pl.DataFrame:

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
 import polars as pl
 
 from strategy_pipeline.analytics.bar_filter import continuous_bars
 from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.backtest.engine import BacktestResult, run_backtest
+from strategy_pipeline.backtest.trials import NO_TRIALS, trial_rows
 from strategy_pipeline.detectors import catalogue
+from strategy_pipeline.detectors.declaration import Detector
 from strategy_pipeline.errors import MissingDataError
 from strategy_pipeline.lake.tables import BACKTEST_COVERAGE, BACKTEST_EQUITY
 
@@ -24,12 +27,13 @@ _PRICES = ("open", "high", "low", "close")
 
 @dataclass(frozen=True)
 class DetectorTables:
-    """What a run leaves in the lake for one detector, one frame a table."""
+    """What a run leaves in the lake for one detector, one frame a table; `trials` lack the moment of evaluation."""
 
     trades: pl.DataFrame
     dispositions: pl.DataFrame
     equity: pl.DataFrame
     coverage: pl.DataFrame
+    trials: pl.DataFrame
 
 
 def tradable_bars(bars: pl.DataFrame, actions: pl.DataFrame, first: date) -> pl.DataFrame:
@@ -131,6 +135,17 @@ def _tables_of(name: str, result: BacktestResult, features: pl.DataFrame) -> Det
     equity = result.daily_equity.filter(mine).with_columns(run_id=pl.lit(result.run_id))
     coverage = result.coverage.filter(mine)
     entry = catalogue.entry(name)
+    trials = NO_TRIALS
+    if isinstance(entry, Detector) and coverage["eligible_symbol_sessions"].sum() > 0:
+        trials = trial_rows(
+            entry,
+            [result.config],
+            equity["session"].to_list(),
+            features["symbol"].unique().to_list(),
+            result.data_hashes[name],
+            equity["daily_return"].to_numpy()[None, :],
+            np.array([result.trades.filter(mine).height]),
+        )
     if isinstance(entry, catalogue.Untestable):
         eligible = features.filter(pl.col("asset_class").cast(pl.String).is_in(sorted(entry.asset_classes)))
         coverage = pl.DataFrame(
@@ -147,6 +162,7 @@ def _tables_of(name: str, result: BacktestResult, features: pl.DataFrame) -> Det
         result.dispositions.filter(mine),
         _as(equity, BACKTEST_EQUITY.polars_schema),
         _as(coverage.with_columns(run_id=pl.lit(result.run_id)), BACKTEST_COVERAGE.polars_schema),
+        trials,
     )
 
 

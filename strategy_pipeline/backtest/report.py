@@ -29,6 +29,7 @@ from strategy_pipeline.backtest.statistics import (
     DetectorSummary,
     Group,
 )
+from strategy_pipeline.backtest.verdicts import SUPPORTING_METHODS
 from strategy_pipeline.lake import files
 from strategy_pipeline.lake.tables import DISPOSITIONS
 
@@ -38,8 +39,8 @@ JSON_KEYS = (
     "detector", "totalTrades", "winners", "losers", "breakeven", "winRate", "winRateLow", "winRateHigh",
     "profitFactor", "profitFactorExact", "profitFactorStatus", "expectancy", "expectancyLow", "expectancyHigh",
     "avgWin", "avgLoss", "avgWinPct", "avgLossPct", "sharpe", "sortino", "maxDrawdownPct", "psr", "dsr", "pbo",
-    "nTrials", "ambiguousShare", "medianCostR", "avgBarsHeld", "verdict", "recommendation", "byRegime", "byTimeOfDay",
-    "bySymbol", "config", "runId", "dataHash",
+    "nTrials", "ambiguousShare", "medianCostR", "avgBarsHeld", "verdict", "recommendation", "byRegime",
+    "byTimeOfDay", "bySymbol", "config", "runId", "dataHash", "nEffective", "pValueAdjusted",
 )  # fmt: skip
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -50,7 +51,10 @@ _WIN_RATE_HEAD = f"win{_NO_BREAK}rate [95{_NO_BREAK}%]"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What identifies a run: ids and hashes, the window, and every assumption by name (plain values)."""
+    """What identifies a run: ids and hashes, the window, and every assumption by name (plain values).
+
+    `best_of_all_p` is the p-value of the SPA test over its detectors.
+    """
 
     run_id: str
     data_hash: str
@@ -64,6 +68,7 @@ class Run:
     code_version: str = ""
     as_of: datetime | None = None
     initial_equity_usd: float = 100_000.0
+    best_of_all_p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +209,8 @@ def _row(one: DetectorSummary, config: Mapping[str, object], run: Run) -> dict[s
         "config": config,
         "runId": run.run_id,
         "dataHash": run.data_hash,
+        "nEffective": one.n_effective,
+        "pValueAdjusted": one.p_value_adjusted,
     }
     return {key: _plain(values[key]) for key in JSON_KEYS}
 
@@ -292,7 +299,7 @@ def html_text(
         _section(
             "forest", "Every detector, with its uncertainty", charts.forest_plot(summaries), _gauntlet_note(summaries)
         ),
-        _section("leaderboard", "Leaderboard", _leaderboard(ordered), _leaderboard_note()),
+        _section("leaderboard", "Leaderboard", _leaderboard(ordered), _leaderboard_note(run)),
         _pooled_section(pooled, trades, sessions, run),
         *[
             _detector_section(one, by_detector.get(one.detector, trades.clear()), sessions, run, place)
@@ -361,15 +368,16 @@ def _verdict_box(summaries: Sequence[DetectorSummary], pooled: DetectorSummary, 
         sentences.append(f"Not testable for want of data: {', '.join(missing)}.")
     if strange:
         sentences.append(f"Made for other classes of symbols than those of this run: {', '.join(strange)}.")
-    limits = [
-        "Parameters were fixed beforehand and nothing was held out, so no verdict of a default run can be higher than "
-        "\N{LEFT DOUBLE QUOTATION MARK}suggestive\N{RIGHT DOUBLE QUOTATION MARK}."
-    ]
+    limits = []
+    if not any(one.out_of_sample and one.out_of_sample.method in SUPPORTING_METHODS for one in summaries):
+        limits.append(
+            "Parameters were fixed beforehand and nothing was held out, so no verdict of this run can be higher than "
+            "\N{LEFT DOUBLE QUOTATION MARK}suggestive\N{RIGHT DOUBLE QUOTATION MARK}."
+        )
     if any("noise gauntlet has not been run" in one.verdict_because for one in summaries):
         limits.append(
-            "The noise gauntlet has not been run and there is no trial ledger for a deflated Sharpe ratio; what has "
-            "not been measured counts as not passed, so this run can say no more than "
-            "\N{LEFT DOUBLE QUOTATION MARK}no evidence\N{RIGHT DOUBLE QUOTATION MARK}."
+            "The noise gauntlet has not been run; what has not been measured counts as not passed, so this run can say "
+            "no more than \N{LEFT DOUBLE QUOTATION MARK}no evidence\N{RIGHT DOUBLE QUOTATION MARK}."
         )
     if pooled.median_cost_r is not None and pooled.median_cost_r > MAXIMUM_MEDIAN_COST_R:
         limits.append(f"WARN: costs dominate; the median trade pays {pooled.median_cost_r:.2f} R to trade.")
@@ -400,8 +408,14 @@ def _gauntlet_note(summaries: Sequence[DetectorSummary]) -> str:
     )
 
 
-def _leaderboard_note() -> str:
+def _leaderboard_note(run: Run) -> str:
+    best = (
+        ""
+        if run.best_of_all_p is None
+        else (f"That the best of all detectors earns nothing has a p of {_p_text(run.best_of_all_p)} (SPA test). ")
+    )
     return _note(
+        f"{best}"
         "p adj. is the two-sided bootstrap p of a zero mean, adjusted for the number of detectors (Benjamini and "
         "Hochberg). Win rate stands beside the rate that would just break even at the detector's own average win and "
         "loss; alone it says nothing. A drawdown beyond \N{MINUS SIGN}100 % is possible, because the risk per trade is "
@@ -521,6 +535,7 @@ def _facts(one: DetectorSummary) -> str:
     )
     track = one.min_track_record_sessions
     facts = [
+        ("Drawn in blocks of sessions", _blocks_text(one)),
         ("Before costs", interval_text(one.expectancy_gross) + " R"),
         ("Worst / as filled / best fills", fills),
         ("Ambiguous, gap exits", f"{_percent(one.ambiguous_share)}, {_percent(one.gap_exit_share)}"),
@@ -535,7 +550,7 @@ def _facts(one: DetectorSummary) -> str:
         ("PSR against zero", _plain_number(one.psr, 3)),
         ("Deflated Sharpe", _known_or_why(one.dsr, one.dsr_missing_because)),
         ("PBO", _known_or_why(one.pbo, one.pbo_missing_because)),
-        ("Trials counted", f"{one.n_trials} (detectors of this run at least)"),
+        ("Trials counted", _trials_text(one)),
         ("Shortest convincing record", f"{math.ceil(track):,} sessions" if track is not None else DASH),
         ("p, adjusted", f"{_p_text(one.p_value)}, {_p_text(one.p_value_adjusted)}"),
         ("Average hold", f"{_plain_number(one.avg_bars_held, 1)} bars, {_plain_number(one.avg_minutes_held, 0)} min"),
@@ -702,6 +717,17 @@ def _value_text(value: object) -> str:
 
 def _known_or_why(value: float | None, why: str | None) -> str:
     return f"{value:.3f}" if value is not None else f"unknown: {why or DASH}"
+
+
+def _trials_text(one: DetectorSummary) -> str:
+    different = DASH if one.n_effective is None else f"{one.n_effective:,}"
+    return f"{one.n_trials:,} (at least one a detector of the run); clearly different: {different}"
+
+
+def _blocks_text(one: DetectorSummary) -> str:
+    if one.expectancy_blocks.low is None:
+        return "not needed: sessions do not carry over"
+    return interval_text(one.expectancy_blocks) + " R"
 
 
 def _plain_number(value: float | None, digits: int = 2) -> str:

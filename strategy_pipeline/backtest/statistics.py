@@ -5,7 +5,7 @@ Belongs here: putting the numbers of one detector together, and its breakdowns. 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from strategy_pipeline.backtest.bootstrap import bootstrap_p_value, bootstrap_totals, generator_for, percentile_interval
+from strategy_pipeline.backtest.bootstrap import (
+    block_totals,
+    bootstrap_p_value,
+    bootstrap_totals,
+    generator_for,
+    natural_block,
+    percentile_interval,
+)
 from strategy_pipeline.backtest.estimates import (
     BREAKEVEN_TOLERANCE_R,
     NOTHING,
@@ -36,8 +43,9 @@ from strategy_pipeline.backtest.significance import (
     deflated_sharpe,
     minimum_track_record,
     probabilistic_sharpe,
+    superior_predictive_ability,
 )
-from strategy_pipeline.backtest.verdicts import Coverage, Evidence, recommendation_for, verdict_for
+from strategy_pipeline.backtest.verdicts import Coverage, Evidence, Noise, OutOfSample, recommendation_for, verdict_for
 from strategy_pipeline.lake.tables import EXIT_REASONS, TIME_WINDOWS
 
 MINIMUM_SESSIONS_FOR_INTERVAL = 10
@@ -120,6 +128,7 @@ class DetectorSummary:
     profit_factor: ProfitFactor
     expectancy: Estimate
     expectancy_gross: Estimate
+    expectancy_blocks: Estimate
     expectancy_worst: Estimate
     expectancy_best: Estimate
     profit_factor_worst: ProfitFactor
@@ -138,6 +147,9 @@ class DetectorSummary:
     pbo: float | None
     pbo_missing_because: str | None
     n_trials: int
+    n_effective: int | None
+    noise: Noise | None
+    out_of_sample: OutOfSample | None
     min_track_record_sessions: float | None
     p_value: float | None
     p_value_adjusted: float | None
@@ -374,14 +386,11 @@ def _summarise_one(
             )
 
     breakdowns = _breakdowns(detector, trades, net, session_of_trade, expectancy, settings)
-    at_double = next(point.expectancy for point in costs if point.multiple == 2.0)
     verdict, verdict_because = verdict_for(
         coverage=coverage,
         trades=n,
         expectancy=expectancy,
-        expectancy_low_at_double_costs=at_double.low,
         dsr=dsr,
-        regimes_with_enough_trades=sum(not group.thin for group in breakdowns["regime"] if group.label != UNLABELLED),
         evidence=evidence,
     )
     recommendation, recommendation_because = recommendation_for(
@@ -414,6 +423,7 @@ def _summarise_one(
         profit_factor=profit_factor(net),
         expectancy=expectancy,
         expectancy_gross=expectancy_gross,
+        expectancy_blocks=_block_interval(detector, trades, net, days, settings),
         expectancy_worst=mean_of(worst, means[:, 2]),
         expectancy_best=mean_of(best, means[:, 3]),
         profit_factor_worst=profit_factor(worst),
@@ -432,6 +442,9 @@ def _summarise_one(
         pbo=evidence.pbo,
         pbo_missing_because=None if evidence.pbo is not None else "PBO needs at least 10 trials of one detector.",
         n_trials=n_trials,
+        n_effective=evidence.n_effective,
+        noise=evidence.noise,
+        out_of_sample=evidence.out_of_sample,
         min_track_record_sessions=track_record,
         p_value=p_value,
         p_value_adjusted=p_value,
@@ -460,6 +473,35 @@ def _summarise_one(
         warnings=_warnings(n, ambiguous_share, fill_range, median_cost, data_end, coarse, capped),
         daily_pnl_usd=tuple(daily_pnl_usd.tolist()),
     )
+
+
+def _block_interval(
+    detector: str, trades: pl.DataFrame, net: FloatArray, days: list[date], settings: Settings
+) -> Estimate:
+    """Mean R with the interval of blocks of sessions; nothing where sessions do not carry over into the next."""
+    if net.size == 0 or len(days) < MINIMUM_SESSIONS_FOR_INTERVAL:
+        return NOTHING
+    axis = pl.Series(days, dtype=pl.Date).to_physical().to_numpy()
+    place = np.searchsorted(axis, trades["session"].to_physical().to_numpy())
+    totals = np.column_stack(
+        [np.bincount(place, weights=net, minlength=len(days)), np.bincount(place, minlength=len(days))]
+    ).astype(np.float64)
+    length = natural_block(totals[:, 0])
+    if length == 1.0:
+        return NOTHING
+    generator = generator_for(f"{detector}/blocks", settings.seed)
+    drawn = block_totals(totals, draws=settings.group_draws, generator=generator, mean_block=length)
+    return _estimate(float(net.sum() / net.size), _ratio(drawn[:, 0], drawn[:, 1]))
+
+
+def best_of_all(summaries: Sequence[DetectorSummary], settings: Settings) -> float | None:
+    """p of "the best detector of the run earns nothing" (SPA), on the daily results of those that traded."""
+    traded = [one.daily_pnl_usd for one in summaries if one.trades]
+    if not traded:
+        return None
+    returns = np.array(traded).T / settings.initial_equity_usd
+    generator = generator_for("best of all", settings.seed)
+    return superior_predictive_ability(returns, draws=settings.group_draws, generator=generator)
 
 
 def _why_no_dsr(evidence: Evidence, sharpe: float | None) -> str:

@@ -11,6 +11,9 @@ from strategy_pipeline.detectors import catalogue
 
 MINIMUM_TRADES_FOR_ADVICE = 30
 MINIMUM_COVERAGE = 0.60
+MINIMUM_TRADES_OUT_OF_SAMPLE = 100
+OUT_OF_SAMPLE_METHODS = ("walk-forward", "purged cross-validation", "holdout")
+SUPPORTING_METHODS = ("walk-forward", "holdout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +45,47 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
+class OutOfSample:
+    """What a detector did on sessions its parameters were not chosen on.
+
+    `method`: one of OUT_OF_SAMPLE_METHODS. `expectancy` in R after costs, `low_at_double_costs` the lower bound of the
+    interval at twice the costs; `regimes` counts market regimes with 20 trades or more.
+    """
+
+    method: str
+    folds: int
+    trades: int
+    expectancy: Estimate
+    low_at_double_costs: float | None
+    regimes: int
+    dsr: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """A detector on markets without an edge, at zero costs: mean R with its interval, over all draws together.
+
+    `status`: ``passed``, ``failed`` or ``not exercised``; `p_value` is adjusted for the number of detectors.
+    """
+
+    status: str
+    draws: int
+    trades: int
+    expectancy: Estimate
+    standard_error: float | None
+    p_value: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What other studies know about a detector; the default says that none of them has been made."""
 
     n_trials: int | None = None
+    n_effective: int | None = None
     trial_sharpe_variance: float | None = None
     pbo: float | None = None
-    gauntlet_passed: bool | None = None
-    out_of_sample_trades: int | None = None
+    noise: Noise | None = None
+    out_of_sample: OutOfSample | None = None
 
 
 def verdict_for(
@@ -57,31 +93,36 @@ def verdict_for(
     coverage: Coverage,
     trades: int,
     expectancy: Estimate,
-    expectancy_low_at_double_costs: float | None,
     dsr: float | None,
-    regimes_with_enough_trades: int,
     evidence: Evidence,
 ) -> tuple[str, str]:
     """The first verdict whose rule holds, and the sentence that says what decided it.
 
     A condition that was never measured counts as failed: without a trial ledger there is no DSR and without a noise
-    gauntlet nothing passed it, so such a run can say ``no evidence`` at best.
+    gauntlet nothing passed it, so such a run can say ``no evidence`` at best. What ``supported`` asks of trades is
+    asked of those out of sample, of walk-forward or holdout; cross-validated folds see later data and lift no verdict.
     """
     if not coverage.testable:
         return "not testable", _missing_data(coverage)
-    out_of_sample = evidence.out_of_sample_trades or 0
+    passed = evidence.noise is not None and evidence.noise.status == "passed"
+    found = evidence.out_of_sample
     if (
-        out_of_sample >= 100
-        and dsr is not None
-        and dsr >= 0.95
+        found is not None
+        and found.method in SUPPORTING_METHODS
+        and found.trades >= MINIMUM_TRADES_OUT_OF_SAMPLE
+        and found.dsr is not None
+        and found.dsr >= 0.95
         and evidence.pbo is not None
         and evidence.pbo <= 0.2
-        and expectancy_low_at_double_costs is not None
-        and expectancy_low_at_double_costs > 0.0
-        and regimes_with_enough_trades >= 3
-        and evidence.gauntlet_passed is True
+        and found.low_at_double_costs is not None
+        and found.low_at_double_costs > 0.0
+        and found.regimes >= 3
+        and passed
     ):
-        return "supported", f"DSR {dsr:.2f} and PBO {evidence.pbo:.2f} on {out_of_sample} out-of-sample trades."
+        return "supported", (
+            f"DSR {found.dsr:.2f} and PBO {evidence.pbo:.2f} on {found.trades} trades out of sample "
+            f"({found.method}), above zero at twice the costs."
+        )
     lacking = []
     if trades < MINIMUM_TRADES_FOR_ADVICE:
         lacking.append(f"{trades} trades are fewer than {MINIMUM_TRADES_FOR_ADVICE}")
@@ -91,9 +132,11 @@ def verdict_for(
         lacking.append("the deflated Sharpe ratio is unknown")
     elif dsr < 0.80:
         lacking.append(f"DSR {dsr:.2f} is below .80")
-    if evidence.gauntlet_passed is None:
+    if evidence.noise is None:
         lacking.append("the noise gauntlet has not been run")
-    elif not evidence.gauntlet_passed:
+    elif evidence.noise.status == "not exercised":
+        lacking.append("the detector never fired on noise, so the gauntlet says nothing")
+    elif not passed:
         lacking.append("the noise gauntlet was not passed")
     if not lacking:
         return "suggestive", f"DSR {dsr:.2f}, positive expectancy on {trades} trades, noise gauntlet passed."

@@ -28,6 +28,8 @@ FILE_NAME = "part-0.parquet"
 _MOST_ROW_GROUPS = 64
 # From this many rows on, encoding is worth doing beside the proof of the contract.
 _LARGE_ROWS = 100_000
+# How often an object is tried to be created while other writers try the same.
+_MOST_ATTEMPTS = 5
 PartitionKey = Mapping[str, object]
 
 
@@ -122,6 +124,11 @@ def _holds_at_a_glance(table: Table, frame: pl.DataFrame) -> bool:
     return all(frame.select(proof.alias(str(at)) for at, proof in enumerate(holds)).row(0))
 
 
+def _refuse_replacing(table: Table) -> None:
+    if table.append_only:
+        raise ContractError(f"{table.name} only grows: add rows with append, none can be replaced.")
+
+
 def _recorded(metadata: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in metadata.items()}
 
@@ -164,7 +171,11 @@ class Lake:
     def write(
         self, table: Table, key: PartitionKey, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None
     ) -> PartitionInfo:
-        """Replaces one partition with `frame`, checked and sorted; on a ContractError the old file stays."""
+        """Replaces one partition with `frame`, checked and sorted; on a ContractError the old file stays.
+
+        Raises ContractError for tables that only grow: their partitions are created with ``append``.
+        """
+        _refuse_replacing(table)
         if frame.height < _LARGE_ROWS:
             return self._put(table, key, conform(table, frame), metadata or {})
         shaped = _shaped(table, frame)
@@ -182,10 +193,23 @@ class Lake:
 
         Proving a thousand small frames together costs little more than proving one.
         """
+        _refuse_replacing(table)
         shaped = [(key, _sorted(_shaped(table, frame), table.sort_by), metadata) for key, frame, metadata in parts]
         if shaped:
             _prove(table, pl.concat([frame for _, frame, _ in shaped]))
         return [self._put(table, key, frame, metadata) for key, frame, metadata in shaped]
+
+    def append(
+        self, table: Table, key: PartitionKey, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None
+    ) -> bool:
+        """Creates one partition of an append-only table unless it exists; returns whether it was created.
+
+        Of several writers at once exactly one creates it. Raises ContractError as ``write`` does.
+        """
+        if not table.append_only:
+            raise ContractError(f"{table.name} is not append-only: replace its partitions with write.")
+        data = _encoded(table, conform(table, frame), metadata or {})
+        return self._storage.create(f"{key_path(table, key)}/{FILE_NAME}", data)
 
     def _put(
         self, table: Table, key: PartitionKey, checked: pl.DataFrame, metadata: Mapping[str, str]
@@ -284,6 +308,9 @@ class _LocalStorage:
     def write(self, name: str, data: bytes) -> None:
         files.write_bytes(self.root / name, data)
 
+    def create(self, name: str, data: bytes) -> bool:
+        return files.create_exclusively(self.root / name, data)
+
     def names(self, folder: str) -> list[str]:
         base = self.root / folder
         return [path.relative_to(base).as_posix() for path in base.rglob(FILE_NAME)] if base.is_dir() else []
@@ -356,6 +383,26 @@ class _S3Storage:
             self.client.put_object(Bucket=self.bucket, Key=self._key(name), Body=data)
         except (BotoCoreError, ClientError) as error:
             raise self._error("write", name, error) from None
+
+    def create(self, name: str, data: bytes) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        for attempt in range(_MOST_ATTEMPTS):
+            try:
+                self.client.put_object(Bucket=self.bucket, Key=self._key(name), Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+                if code in ("PreconditionFailed", "412"):
+                    return False
+                # Another writer was creating it in the same moment; who has won shows in the next attempt.
+                if code in ("ConditionalRequestConflict", "409") and attempt < _MOST_ATTEMPTS - 1:
+                    continue
+                raise self._error("write", name, error) from None
+            except BotoCoreError as error:
+                raise self._error("write", name, error) from None
+            else:
+                return True
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def names(self, folder: str) -> list[str]:
         from botocore.exceptions import BotoCoreError, ClientError

@@ -60,7 +60,8 @@ class Table:
     """A lake table: its contract, how it is cut into partitions, and in which order rows lie inside one.
 
     `partition_by` names the key columns of the path in order (``session=…``, ``timeframe=…/session=…``). A partition
-    key may or may not also be a column of the schema.
+    key may or may not also be a column of the schema. Partitions of an `append_only` table are created once and never
+    replaced.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Table:
     sort_by: tuple[str, ...]
     description: str
     row_group_rows: int = 8_192
+    append_only: bool = False
 
     @cached_property
     def polars_schema(self) -> pl.Schema:
@@ -537,6 +539,76 @@ BACKTEST_COVERAGE = Table(
     ("detector",),
     ("detector",),
     "Input coverage of every detector of the catalogue in the run.",
+)
+
+
+class TrialLedgerSchema(dy.Schema):
+    """Every configuration that was ever evaluated (backtesting.md section 9); what is counted cannot be taken back."""
+
+    trial_id = text("Hash of everything that decides the result", primary_key=True)
+    detector = text("Detector that was tested")
+    detector_version = text("Its definition version, thresholds included")
+    parameters = text("Every assumption and threshold by name, JSON")
+    config_hash = text("Hash of the assumptions")
+    code_version = text("Version of the simulation")
+    timeframe = one_of((*TIMEFRAMES, "native"), "Timeframe of the signal rows")
+    window_start = dy.Date(nullable=False, metadata={"doc": "First session of the window"})
+    window_end = dy.Date(nullable=False, metadata={"doc": "Last session of the window"})
+    symbols_hash = text("Hash of the symbols that were tested")
+    data_hash = text("Hash of the execution bars and of the detector's signals")
+    sessions = dy.List(
+        dy.Date(nullable=False), nullable=False, metadata={"doc": "Sessions of the window that have data, in order"}
+    )
+    daily_returns = dy.List(
+        dy.Float64(nullable=False, allow_inf=False, allow_nan=False),
+        nullable=False,
+        metadata={"doc": "Net result of each of them as a fraction of the initial equity"},
+    )
+    n_trades = dy.Int64(nullable=False, min=0, metadata={"doc": "Trades taken"})
+    sharpe_per_session = number("Mean over standard deviation of the returns; null without spread")
+    evaluated_at = instant("When the configuration was first evaluated")
+
+    @dy.rule()
+    def one_return_a_session(cls) -> pl.Expr:
+        return pl.col("sessions").list.len() == pl.col("daily_returns").list.len()
+
+    @dy.rule()
+    def window_in_order(cls) -> pl.Expr:
+        return pl.col("window_start") <= pl.col("window_end")
+
+
+TRIAL_LEDGER = Table(
+    "trial_ledger",
+    TrialLedgerSchema,
+    ("detector", "batch"),
+    ("trial_id",),
+    "Every configuration of every detector that was ever evaluated, with its daily returns; rows are only added.",
+    append_only=True,
+)
+
+
+class HoldoutOpeningsSchema(dy.Schema):
+    """Who looked at the sessions held out of a study, and when; every attempt after the first was refused."""
+
+    study = text("Name of the study", primary_key=True)
+    attempt = dy.Int32(nullable=False, min=1, primary_key=True, metadata={"doc": "1 opened the holdout"})
+    first_session = dy.Date(nullable=False, metadata={"doc": "First session held out"})
+    last_session = dy.Date(nullable=False, metadata={"doc": "Last session held out"})
+    granted = dy.Bool(nullable=False, metadata={"doc": "True for the first attempt alone"})
+    asked_at = instant("When it was asked for")
+
+    @dy.rule()
+    def only_the_first_is_granted(cls) -> pl.Expr:
+        return pl.col("granted") == (pl.col("attempt") == 1)
+
+
+HOLDOUT_OPENINGS = Table(
+    "holdout_openings",
+    HoldoutOpeningsSchema,
+    ("study", "attempt"),
+    ("study", "attempt"),
+    "Attempts to read the sessions that a study holds out; one a study is granted.",
+    append_only=True,
 )
 
 

@@ -56,6 +56,8 @@ KEYS = [
     "avgWin", "avgLoss", "avgWinPct", "avgLossPct", "sharpe", "sortino", "maxDrawdownPct", "psr", "dsr", "pbo",
     "nTrials", "ambiguousShare", "medianCostR", "avgBarsHeld", "verdict", "recommendation", "byRegime",
     "byTimeOfDay", "bySymbol", "config", "runId", "dataHash",
+    # What section 9 publishes besides.
+    "nEffective", "pValueAdjusted",
 ]  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """What search and chance leave of a Sharpe ratio, and many tests at once: published numbers and properties."""
 
 import math
+from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +91,121 @@ def test_adjusted_p_values_keep_order_and_never_shrink(p_values: list[float | No
     known = sorted((p, q) for p, q in zip(p_values, adjusted, strict=True) if p is not None and q is not None)
     assert all(p <= q <= 1.0 for p, q in known)
     assert [q for _, q in known] == sorted(q for _, q in known)
+
+
+def standardised(sessions: int, trials: int, seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).normal(size=(sessions, trials))
+    return (values - values.mean(axis=0)) / values.std(axis=0)
+
+
+def test_trials_that_only_differ_by_luck_have_a_pbo_of_one() -> None:
+    # quant_methods.md section 14: with equal means and sds the best half always has the worst other half.
+    returns = standardised(1200, 50, 1)
+    assert significance.probability_of_overfitting(returns, 8) == 1.0
+    assert len(significance.overfitting_splits(returns, 8)) == 70
+
+
+def test_a_dominating_strategy_has_a_pbo_of_zero() -> None:
+    returns = np.random.default_rng(2).normal(0.0, 0.01, (1200, 50))
+    returns[:, 7] += 0.05
+    assert significance.probability_of_overfitting(returns, 8) == 0.0
+
+
+def test_the_pbo_of_noise_is_near_one_half_on_average() -> None:
+    # quant_methods.md section 14: mean .46, sd .19 over 40 draws, so the mean has a standard error of .03.
+    rng = np.random.default_rng(3)
+    draws = [significance.probability_of_overfitting(rng.normal(size=(1200, 50)), 8) for _ in range(40)]
+    assert np.mean(draws) == pytest.approx(0.46, abs=0.09)
+    assert np.std(draws) == pytest.approx(0.19, abs=0.05)
+
+
+@pytest.mark.parametrize(("per_session", "expected"), [(0.15, 0.04), (0.08, 0.33)])
+def test_one_real_edge_among_noise_lowers_the_pbo(per_session: float, expected: float) -> None:
+    # quant_methods.md section 14; the mean of 40 draws, whose own spread is about .2.
+    rng = np.random.default_rng(4)
+    draws = []
+    for _ in range(40):
+        returns = rng.normal(size=(1200, 50))
+        returns[:, 0] += per_session
+        draws.append(significance.probability_of_overfitting(returns, 8))
+    assert np.mean(draws) == pytest.approx(expected, abs=0.09)
+
+
+def test_pbo_needs_ten_trials_and_two_sessions_a_block() -> None:
+    rng = np.random.default_rng(5)
+    assert significance.probability_of_overfitting(rng.normal(size=(400, 9))) is None
+    assert significance.probability_of_overfitting(rng.normal(size=(15, 10))) is None
+    assert significance.probability_of_overfitting(rng.normal(size=(16, 10))) is not None
+
+
+def test_from_320_sessions_on_there_are_16_blocks() -> None:
+    returns = np.random.default_rng(6).normal(size=(320, 12))
+    assert significance.probability_of_overfitting(returns) == significance.probability_of_overfitting(returns, 16)
+    shorter = returns[:319]
+    assert significance.probability_of_overfitting(shorter) == significance.probability_of_overfitting(shorter, 8)
+
+
+def test_splits_agree_with_ranking_every_half_by_hand() -> None:
+    rng = np.random.default_rng(7)
+    returns = rng.normal(size=(37, 11))
+    returns[:, 3] = 0.0
+    returns[:, 5] = returns[:, 6]
+    parts = np.array_split(np.arange(37), 6)
+    expected = []
+    for half in combinations(range(6), 3):
+        inside = np.concatenate([parts[at] for at in half])
+        outside = np.setdiff1d(np.arange(37), inside)
+
+        def ratio(rows: np.ndarray) -> np.ndarray:
+            sample = returns[rows]
+            spread = sample.std(axis=0)
+            return np.where(spread > 0, sample.mean(axis=0) / np.where(spread > 0, spread, 1.0), 0.0).round(9)
+
+        after = ratio(outside)
+        winner = after[ratio(inside).argmax()]
+        rank = 1 + (after < winner).sum() + ((after == winner).sum() - 1) / 2
+        expected.append(rank / 12)
+    assert significance.overfitting_splits(returns, 6).tolist() == pytest.approx(expected)
+
+
+def test_copies_of_a_trial_are_one_look_and_independent_trials_are_many() -> None:
+    rng = np.random.default_rng(8)
+    five = rng.normal(size=(5, 250))
+    copies = np.repeat(five, 40, axis=0) + 0.1 * rng.normal(size=(200, 250))
+    assert significance.effective_trials(copies) == 5
+    assert significance.effective_trials(rng.normal(size=(40, 250))) == 40
+    # Whatever its size, a bet is the same bet; the opposite bet is another one.
+    assert significance.effective_trials(np.stack([five[0], 7.0 * five[0] + 1.0])) == 1
+    assert significance.effective_trials(np.stack([five[0], -five[0]])) == 2
+    assert significance.effective_trials(np.zeros((6, 250))) == 1
+
+
+def test_clusters_are_those_of_average_linkage_by_hand() -> None:
+    # Distances: 0-1 .2, 2-3 .3, every pair across .45 but 1-3, which is .9: the average across is .5625, above .5.
+    distance = np.full((4, 4), 0.45)
+    np.fill_diagonal(distance, np.inf)
+    for a, b, d in ((0, 1, 0.2), (2, 3, 0.3), (1, 3, 0.9)):
+        distance[a, b] = distance[b, a] = d
+    assert significance._merges_below(distance.copy(), 0.5) == 2
+    assert significance._merges_below(distance.copy(), 0.57) == 3
+
+
+def test_the_best_of_noise_is_called_superior_about_five_times_in_a_hundred() -> None:
+    rng = np.random.default_rng(9)
+    p = [
+        significance.superior_predictive_ability(rng.normal(size=(62, 17)), draws=400, generator=rng)
+        for _ in range(120)
+    ]
+    assert np.mean(np.array(p) < 0.05) < 0.12
+    assert significance.superior_predictive_ability(np.zeros((62, 3)), draws=10, generator=rng) is None
+
+
+def test_hopeless_detectors_do_not_weaken_the_test_of_the_best() -> None:
+    rng = np.random.default_rng(10)
+    returns = rng.normal(size=(250, 40))
+    returns[:, 0] += 0.25
+    alone = significance.superior_predictive_ability(returns[:, :1], draws=999, generator=rng)
+    returns[:, 1:] -= 0.5
+    among = significance.superior_predictive_ability(returns, draws=999, generator=rng)
+    assert alone < 0.02
+    assert among < 0.02

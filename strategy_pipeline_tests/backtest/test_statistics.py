@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategy_pipeline.backtest import statistics as stats
 from strategy_pipeline.backtest.estimates import NOTHING, Estimate
 from strategy_pipeline.backtest.statistics import Settings
-from strategy_pipeline.backtest.verdicts import Coverage, Evidence
+from strategy_pipeline.backtest.verdicts import Coverage, Evidence, Noise
 from strategy_pipeline_tests.backtest.trade_frames import (
     coverage_of,
     daily_profit_of,
@@ -232,7 +232,8 @@ def test_a_superb_default_run_is_still_no_evidence_without_a_ledger_and_a_gauntl
 
 def test_a_ledger_and_a_gauntlet_lift_the_same_run_to_suggestive() -> None:
     trades = trades_of([1.0, 1.2, 0.8, -0.1] * 25)
-    known = {"breakout_long": Evidence(n_trials=12, trial_sharpe_variance=0.002, gauntlet_passed=True)}
+    passed = Noise("passed", 20, 300, NOTHING, 0.05, 0.6)
+    known = {"breakout_long": Evidence(n_trials=12, trial_sharpe_variance=0.002, noise=passed)}
     summary = one_summary(trades, sessions=100, evidence=known)
     assert summary.n_trials == 12
     assert summary.dsr is not None
@@ -306,3 +307,26 @@ def test_expectancy_is_wins_plus_losses_over_trades(values: list[float]) -> None
     losses = (summary.avg_loss_r or 0.0) * summary.losers
     assert summary.expectancy.value == pytest.approx((wins + losses) / len(values), abs=1e-9)
     assert summary.winners + summary.losers + summary.breakeven == len(values)
+
+
+def test_an_interval_of_blocks_stands_beside_the_other_only_where_sessions_carry_over() -> None:
+    rng = np.random.default_rng(4)
+    independent = rng.normal(0.1, 1.0, 200)
+    assert one_summary(trades_of(independent.tolist()), sessions=200).expectancy_blocks == NOTHING
+    carried = np.convolve(rng.normal(0.02, 0.5, 209), np.ones(10), mode="valid")
+    summary = one_summary(trades_of(carried.tolist()), sessions=200)
+    blocks, sessions = summary.expectancy_blocks, summary.expectancy
+    assert blocks.value == sessions.value
+    # Ten overlapping sessions make the variance of the mean ten times that of independent ones.
+    assert blocks.high - blocks.low > 1.4 * (sessions.high - sessions.low)
+
+
+def test_the_best_of_noise_is_no_discovery_and_a_real_edge_is() -> None:
+    rng = np.random.default_rng(8)
+    noise = [
+        one_summary(trades_of(rng.normal(0.0, 1.0, 60).tolist(), detector=f"d{at}"), sessions=60) for at in range(12)
+    ]
+    edge = one_summary(trades_of(rng.normal(0.8, 1.0, 60).tolist(), detector="edge"), sessions=60)
+    assert stats.best_of_all(noise, QUICK) > 0.05
+    assert stats.best_of_all([*noise, edge], QUICK) < 0.01
+    assert stats.best_of_all([], QUICK) is None

@@ -1,7 +1,7 @@
 """Backtests as assets: trades partitioned by detector, and the report on all of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,8 +21,10 @@ from strategy_pipeline.backtest.inputs import (
     tradable_bars,
 )
 from strategy_pipeline.backtest.report import Run, leaderboard_rows, write_report
-from strategy_pipeline.backtest.statistics import DetectorSummary, pool, summarise
+from strategy_pipeline.backtest.statistics import DetectorSummary, best_of_all, pool, summarise
 from strategy_pipeline.backtest.statistics import Settings as StatisticsSettings
+from strategy_pipeline.backtest.trials import NO_TRIALS, search_of
+from strategy_pipeline.backtest.verdicts import Evidence
 from strategy_pipeline.defs.assets.bars import historical_bars
 from strategy_pipeline.defs.assets.features import features
 from strategy_pipeline.defs.assets.reference import corporate_actions
@@ -32,7 +34,9 @@ from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.resources import Clock
 from strategy_pipeline.defs.table_metadata import describe_table
 from strategy_pipeline.detectors import catalogue
+from strategy_pipeline.detectors.declaration import Detector
 from strategy_pipeline.errors import MissingDataError, SettingsError
+from strategy_pipeline.lake.records import TrialLedger
 from strategy_pipeline.lake.store import Lake, PartitionInfo
 from strategy_pipeline.lake.tables import (
     BACKTEST_COVERAGE,
@@ -41,6 +45,7 @@ from strategy_pipeline.lake.tables import (
     CORPORATE_ACTIONS,
     FEATURES,
     HISTORICAL_BARS,
+    INSTANT,
     SIGNAL_DISPOSITIONS,
 )
 from strategy_pipeline.market import calendar
@@ -107,6 +112,7 @@ def backtest_trades(
     lake: dg.ResourceParam[Lake],
     watchlist: dg.ResourceParam[Watchlist],
     progress: dg.ResourceParam[Progress],
+    clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     names = config.keys(context)
     inputs = _read_inputs(lake, watchlist, config)
@@ -114,6 +120,8 @@ def backtest_trades(
     with progress.track("backtest_trades", len(names)) as advance:
         run = config.to_config()
         tables = run_detectors(inputs.features, inputs.bars, inputs.actions, run, names)
+        ledger = TrialLedger(lake)
+        ledger.record(_evaluated([one.trials for one in tables.values()], clock.now()))
         drawn = _pictures_by_detector(tables, run)
         for name in names:
             described[name] = _described(_write(lake, name, tables[name]), tables[name]) | drawn.get(name, {})
@@ -137,8 +145,11 @@ def backtest_report(
     names = [name for name in catalogue.ALL_NAMES if not config.only or name in config.only]
     tables, run = _read_results(lake, names), config.to_config()
     arguments, numbers, days = _for_statistics(tables, run)
-    summaries, pooled = summarise(*arguments, settings=numbers), pool(*arguments, settings=numbers)
+    evidence = _evidence(lake, tables, run, days)
+    summaries = summarise(*arguments, settings=numbers, evidence=evidence)
+    pooled = pool(*arguments, settings=numbers)
     about = _about(tables, run, config, days, clock.now(), _symbols_of(lake, config, days))
+    about = replace(about, best_of_all_p=best_of_all(summaries, numbers))
     folder = Path(config.output) if config.output else settings.reports_folder
     written = write_report(folder, summaries, pooled, tables.trades, days, about)
     context.log.info(f"The report is {written.html}.")
@@ -154,6 +165,28 @@ def backtest_report(
             **_pictures(summaries, pooled, tables, days, run),
         },
     )
+
+
+def _evaluated(trials: Sequence[pl.DataFrame], now: datetime) -> pl.DataFrame:
+    """Rows of the ledger: trials with the moment they were evaluated."""
+    return pl.concat(trials).with_columns(evaluated_at=pl.lit(now.astimezone(UTC)).cast(INSTANT))
+
+
+def _evidence(lake: Lake, tables: DetectorTables, config: BacktestConfig, days: Sequence[date]) -> dict[str, Evidence]:
+    """What the ledger knows about each detector of the run."""
+    names = tables.coverage["detector"].to_list()
+    tested = [name for name in names if isinstance(catalogue.entry(name), Detector)]
+    trials = TrialLedger(lake).read(tested, days[0], days[-1])
+    found = {}
+    for name in tested:
+        search = search_of(trials, name, days, detectors=tested, config_hash=config.content_hash)
+        found[name] = Evidence(
+            n_trials=search.n_trials,
+            n_effective=search.n_effective,
+            trial_sharpe_variance=search.sharpe_variance,
+            pbo=search.pbo,
+        )
+    return found
 
 
 def _window(lake: Lake, config: BacktestChoice) -> tuple[date, date]:
@@ -227,7 +260,7 @@ def _read_results(lake: Lake, names: Sequence[str]) -> DetectorTables:
             "The detectors were tested in different runs or not at all: materialise backtest_trades for all of them."
         )
     order = pl.col("detector").replace_strict({name: at for at, name in enumerate(names)}, return_dtype=pl.Int64)
-    return DetectorTables(trades, dispositions, equity, coverage.sort(order))
+    return DetectorTables(trades, dispositions, equity, coverage.sort(order), NO_TRIALS)
 
 
 def _symbols_of(lake: Lake, config: BacktestChoice, days: Sequence[date]) -> tuple[str, ...]:
@@ -291,6 +324,7 @@ def _pictures_by_detector(
         pl.concat([part.dispositions for part in parts]),
         pl.concat([part.equity for part in parts]),
         pl.concat([part.coverage for part in parts]),
+        NO_TRIALS,
     )
     arguments, numbers, days = _for_statistics(together, config)
     axis = pl.DataFrame({"session": days}, schema={"session": pl.Date})
