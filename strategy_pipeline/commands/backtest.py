@@ -65,7 +65,7 @@ def prepare(
             "FLAT_FILES_URL at files of these."
         )
     config: dict[str, dict[str, object]] = {asset: {"since": day.isoformat()} for asset, day in since.items()}
-    config["historical_bars"] = {"symbols": list(symbols)}
+    config["historical_bars"] = config["corporate_actions"] = {"symbols": list(symbols)}
     config["features"] = {"since": window[0], "timeframes": [timeframe]}
     materialize(
         definitions,

@@ -70,13 +70,13 @@ def materialize(
     job: str,
     *,
     assets: Iterable[str],
-    keys: tuple[str, str],
+    keys: tuple[str, str] | None = None,
     config: Mapping[str, Mapping[str, Any]] | None = None,
     trigger: str,
 ) -> dg.ExecuteInProcessResult:
     """Materialises `assets` over the partition range `keys` in one run of `job`; the first error of a step is raised.
 
-    `config` is the configuration of each asset by name.
+    Assets without partitions need no `keys`. `config` is the configuration of each asset by name.
     """
     wanted = list(assets)
     return definitions.resolve_job_def(job).execute_in_process(
@@ -86,7 +86,7 @@ def materialize(
             "loggers": {PLAIN_LINES: {"config": {"log_level": least_level(instance.python_log_level or "INFO")}}},
             "ops": {name: {"config": dict(values)} for name, values in (config or {}).items() if name in wanted},
         },
-        tags={RANGE_START: keys[0], RANGE_END: keys[1], "trigger": trigger},
+        tags={**({RANGE_START: keys[0], RANGE_END: keys[1]} if keys else {}), "trigger": trigger},
     )
 
 

@@ -69,6 +69,11 @@ def vendor_api(settings: Settings, clock: Clock | None = None) -> VendorApi:
     return VendorApi(client, now=(clock or Clock()).now)
 
 
+def vendor_api_if_any(settings: Settings, clock: Clock | None = None) -> VendorApi | None:
+    """The vendor's REST side for those who can do without it: None without MASSIVE_API_KEY."""
+    return None if settings.massive_api_key is None else vendor_api(settings, clock)
+
+
 def database_answers(url: SecretStr) -> bool:
     """Whether a PostgreSQL server accepts a connection within five seconds."""
     from sqlalchemy import create_engine
@@ -98,6 +103,11 @@ def default_resources(read_settings: Callable[[], Settings] = load_settings) -> 
             resource_fn=lambda context: vendor_api(read_settings(), context.resources.clock),
             required_resource_keys={"clock"},
             description="The vendor's REST side",
+        ),
+        "vendor_api_if_any": dg.ResourceDefinition(
+            resource_fn=lambda context: vendor_api_if_any(read_settings(), context.resources.clock),
+            required_resource_keys={"clock"},
+            description="The vendor's REST side, or nothing without a key",
         ),
         "clock": _resource("What time it is", Clock),
         "progress": _resource("Where long work reports how far it is", NoProgress),

@@ -8,6 +8,7 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from math import isfinite
@@ -17,13 +18,15 @@ from typing import Literal
 import polars as pl
 
 from strategy_pipeline.errors import CalendarError, DamagedFileError, StorageError, SymbolError
-from strategy_pipeline.ingestion.vendor_api import Pages
+from strategy_pipeline.ingestion.vendor_api import Pages, VendorApi
 from strategy_pipeline.lake import files
 from strategy_pipeline.lake.tables import CORPORATE_ACTIONS, QUARANTINE
 from strategy_pipeline.market.calendar import at_new_york, first_session, next_session
 from strategy_pipeline.market.symbols import canonical_symbol
 
 SPLIT, DIVIDEND = "split", "dividend"
+# Symbols that are asked for side by side over REST.
+_SYMBOLS_AT_ONCE = 4
 DATASET = "corporate_actions"
 
 REASONS = {
@@ -173,6 +176,23 @@ def parse_action_records(
         filtered,
         f"No record of {answer.path} could be used, the first because {bad[0][3]}." if bad and not kept else None,
     )
+
+
+def fetch_actions(api: VendorApi, symbols: Iterable[str]) -> list[ParsedActions]:
+    """Splits and dividends of `symbols` (canonical names of shares and funds) over REST, all or none.
+
+    Raises what VendorApi raises; an answer that does not come leaves nothing of the others, because a table without
+    one symbol's splits would look like a table of a symbol without any.
+    """
+
+    def of(symbol: str) -> list[ParsedActions]:
+        return [
+            parse_action_records(api.splits(symbol), "split", [symbol]),
+            parse_action_records(api.dividends(symbol), "dividend", [symbol]),
+        ]
+
+    with ThreadPoolExecutor(_SYMBOLS_AT_ONCE) as pool:
+        return [part for parts in pool.map(of, symbols) for part in parts]
 
 
 def merged(parts: Iterable[ParsedActions]) -> pl.DataFrame:
