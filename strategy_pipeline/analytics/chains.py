@@ -17,7 +17,7 @@ from strategy_pipeline.market.timeframes import BAR_LAG
 from strategy_pipeline.pricing.black_scholes import Floats
 from strategy_pipeline.pricing.chain import DEFAULT_RULES, MINUTES_PER_YEAR, ChainRules, value_chain
 
-DEFINITION = "chains-1"
+DEFINITION = "chains-2"
 # What is younger than the instant by less than the lag of a live bar may be in its snapshot, which is known then.
 SNAPSHOT_LAG = BAR_LAG
 # A price of the underlying that is older than one step of the grid says nothing about the options any more.
@@ -175,6 +175,23 @@ def value_snapshot(
     bars = minute_bars_of(underlying_bars)
     work = _with_underlying_of_print(work.drop("available_at"), bars)
     return _valued(work, snapshot_at, rates, actions, iv_ranks, rules)
+
+
+def beside_stored(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """New rows of ``historical_greeks`` with those of the stored ones that they leave standing, in the table's order.
+
+    A symbol's chain at an instant is replaced as a whole. Files win over the vendor's live snapshots: a chain from
+    files is replaced by files alone, and a live one by either. Both frames are of one session.
+    """
+    live = pl.col("source").cast(pl.String) == "rest"
+    usable = pl.concat([rows.filter(~live), rows.filter(live & ~_among_chains(stored.filter(~live)))])
+    return pl.concat([stored.filter(~_among_chains(usable)), usable]).sort(*HISTORICAL_GREEKS.sort_by)
+
+
+def _among_chains(of: pl.DataFrame) -> pl.Expr:
+    """Whether a row belongs to a chain, a symbol at an instant, that `of` has rows of."""
+    chains = of.select(pl.struct("symbol", "snapshot_at")).to_series().unique()
+    return pl.struct("symbol", "snapshot_at").is_in(chains.implode())
 
 
 def minute_bars_of(bars: pl.DataFrame | None) -> pl.DataFrame:

@@ -15,6 +15,7 @@ import polars as pl
 from strategy_pipeline.analytics.bar_filter import continuous_bars
 from strategy_pipeline.defs.partitions import DETECTORS, SESSIONS, sessions_of
 from strategy_pipeline.errors import ContractError
+from strategy_pipeline.ingestion.session_bars import FEEDING
 from strategy_pipeline.lake.store import Lake, conform
 from strategy_pipeline.lake.tables import (
     BACKTEST_TRADES,
@@ -155,10 +156,11 @@ def bars_checks(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[L
     verdicts: dict[str, list[tuple[bool, str]]] = {}
     quarantined = rows = 0
     actions = lake.read(CORPORATE_ACTIONS, [{}])
+    of_bars = pl.col("dataset").is_in([one.name for one in FEEDING])
     for piece in _pieces(keys):
         days = sessions_of(piece)
         frame = lake.read_sessions(HISTORICAL_BARS, days)
-        quarantined += lake.read_sessions(QUARANTINE, days, columns=["line_number"]).height
+        quarantined += lake.read_sessions(QUARANTINE, days, columns=["dataset"], where=of_bars).height
         rows += frame.height
         for name, verdict in _bar_verdicts(frame, actions).items():
             verdicts.setdefault(name, []).append(verdict)

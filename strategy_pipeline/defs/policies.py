@@ -19,6 +19,7 @@ POLICIES = {
     "reference": GroupPolicy("team:market-data", frozenset({"polars", "parquet"})),
     "bars": GroupPolicy("team:market-data", frozenset({"polars", "parquet"})),
     "market": GroupPolicy("team:research", frozenset({"parquet"})),
+    "options": GroupPolicy("team:options", frozenset({"polars", "numba", "parquet"})),
     "features": GroupPolicy("team:research", frozenset({"polars", "parquet"})),
     "backtests": GroupPolicy("team:research", frozenset({"parquet"})),
 }

@@ -18,7 +18,7 @@ from strategy_pipeline.ingestion.csv_rows import from_lines
 from strategy_pipeline.ingestion.mirror import RawFile
 from strategy_pipeline.ingestion.parse import LISTED_PER_REASON, ParseCounts, ParsedFile
 from strategy_pipeline.lake import files
-from strategy_pipeline.lake.tables import INSTANT, OPEN_INTEREST, OPTION_CONTRACTS, QUARANTINE
+from strategy_pipeline.lake.tables import INSTANT, OPEN_INTEREST, OPTION_CONTRACTS, QUARANTINE, RATE_CURVE
 from strategy_pipeline.market.calendar import at_new_york, first_session, previous_session, session
 from strategy_pipeline.market.options import (
     STANDARD_MULTIPLIER,
@@ -35,7 +35,7 @@ QUOTES_DATASET = "us_options_opra/quotes_v1"
 OPEN_INTEREST_DATASET = "option_open_interest"
 CONTRACTS_DATASET = "option_contracts"
 RATES_DATASET = "primary_credit_rate"
-OPEN_INTEREST_DEFINITION, CONTRACTS_DEFINITION = "open-interest-1", "contracts-1"
+OPEN_INTEREST_DEFINITION, CONTRACTS_DEFINITION, RATES_DEFINITION = "open-interest-1", "contracts-1", "rates-1"
 
 # A quote as the chain reads it. `available_at` is its tape time, truncated to microseconds.
 QUOTE_COLUMNS = pl.Schema(
@@ -63,9 +63,6 @@ PRINT_COLUMNS = pl.Schema(
         "ingested_at": INSTANT,
     }
 )
-# One point of a rate curve: continuous decimal per year for a tenor in years.
-RATE_COLUMNS = pl.Schema({"tenor_years": pl.Float64(), "rate": pl.Float64(), "available_at": INSTANT})
-
 REASONS = {
     "damaged_file": "the file cannot be read to its end",
     "missing_columns": "the header lacks a column that is needed, or names it twice",
@@ -103,8 +100,8 @@ _NS = pl.Int64()
 class OptionFile:
     """What one file about options held; ``counts.read == kept + quarantined + filtered_out`` always holds.
 
-    rows: quotes (QUOTE_COLUMNS), prints (PRINT_COLUMNS), open interest, contracts (their tables) or rates
-        (RATE_COLUMNS). refusal: one sentence when nothing of the file could be used, else None.
+    rows: quotes (QUOTE_COLUMNS), prints (PRINT_COLUMNS), open interest, contracts or rates (their tables).
+    refusal: one sentence when nothing of the file could be used, else None.
     """
 
     rows: pl.DataFrame
@@ -341,8 +338,11 @@ def parse_rates(raw: RawFile) -> OptionFile:
     )
     kept = frame.filter(pl.col("reason").is_null())
     rows = pl.DataFrame(
-        [(OVERNIGHT_YEARS, rate, at_new_york(day, time())) for day, rate in kept.select("day", "rate").iter_rows()],
-        schema=RATE_COLUMNS,
+        [
+            (at_new_york(day, time()), OVERNIGHT_YEARS, rate, "flat_file", raw.last_modified, RATES_DEFINITION)
+            for day, rate in kept.select("day", "rate").iter_rows()
+        ],
+        schema=RATE_CURVE.polars_schema,
         orient="row",
     )
     refused = frame.filter(pl.col("reason").is_not_null()).sort("line_number")
@@ -377,7 +377,7 @@ def _rate_of(fields: Sequence[str]) -> tuple[date | None, float | None, str | No
 def _refused_rates(raw: RawFile, reason: str, sentence: str) -> OptionFile:
     row = (RATES_DATASET, first_session(), raw.key, raw.etag, 0, reason, sentence, None)
     quarantine = pl.DataFrame([row], schema=QUARANTINE.polars_schema, orient="row")
-    return OptionFile(pl.DataFrame(schema=RATE_COLUMNS), quarantine, ParseCounts(0, 0, 0, 0, {}), sentence)
+    return OptionFile(RATE_CURVE.empty(), quarantine, ParseCounts(0, 0, 0, 0, {}), sentence)
 
 
 def _splitting(actions: pl.DataFrame | None, day: date) -> list[str]:

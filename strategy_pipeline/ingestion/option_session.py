@@ -31,6 +31,16 @@ DEFINITION = f"{CONTRACTS_DEFINITION},{OPEN_INTEREST_DEFINITION}"
 
 
 @dataclass(frozen=True, slots=True)
+class OptionTape:
+    """Quotes and prints of one session; what has no file is None."""
+
+    quotes: pl.DataFrame | None
+    prints: pl.DataFrame | None
+    quarantine: tuple[pl.DataFrame, ...]
+    refusals: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OptionSession:
     """Quotes, prints, open interest and contracts of one session; what has no file is None, open interest is empty.
 
@@ -58,12 +68,18 @@ def open_interest_key(day: date) -> str:
 
 def option_keys(day: date) -> list[str]:
     """Every object that may say something about the options of `day`."""
-    return [key_for(QUOTES, day), key_for(MINUTES, day), open_interest_key(day)]
+    return [*tape_keys(day), open_interest_key(day)]
 
 
-def sources_of(raw_files: RawMirror, day: date) -> tuple[RawFile, ...]:
-    """The files about the options of `day` that are here."""
-    return tuple(raw for key in option_keys(day) if (raw := raw_files.get(key)) is not None)
+def tape_keys(day: date) -> list[str]:
+    """The objects with the quotes and prints of `day`."""
+    return [key_for(QUOTES, day), key_for(MINUTES, day)]
+
+
+def sources_of(raw_files: RawMirror, day: date, keys: Iterable[str] | None = None) -> tuple[RawFile, ...]:
+    """The files about the options of `day` that are here; of `keys` alone when given."""
+    wanted = option_keys(day) if keys is None else keys
+    return tuple(raw for key in wanted if (raw := raw_files.get(key)) is not None)
 
 
 def pedigree_of(sources: Iterable[RawFile], symbols: Iterable[str]) -> dict[str, str]:
@@ -91,30 +107,44 @@ def read_option_session(
     """
     wanted = sorted(symbols)
     sources = sources_of(raw_files, day)
-    by_key = {raw.key: raw for raw in sources}
-    read: dict[str, OptionFile] = {}
-    refusals: list[str] = []
-    quarantine = []
-    if (raw := by_key.get(key_for(QUOTES, day))) is not None:
-        read["quotes"] = parse_option_quotes(raw, day, wanted)
-    if (raw := by_key.get(key_for(MINUTES, day))) is not None:
-        parsed = parse_aggregates(raw, MINUTES, option_symbols_to_roots(wanted))
-        quarantine.append(parsed.quarantine)
-        read["prints"] = option_prints(parsed)
-    if (raw := by_key.get(open_interest_key(day))) is not None:
-        read["open_interest"] = parse_open_interest(raw, day, wanted)
-    contracts = option_contracts(
-        day, {name: one.rows for name, one in read.items()}, reference, actions, symbols=wanted
-    )
-    quarantine += [one.quarantine for one in (*read.values(), contracts)]
-    refusals += [one.refusal for one in read.values() if one.refusal]
+    tape = read_tape(raw_files, day, wanted)
+    interest = read_open_interest(raw_files, day, wanted)
+    seen = {"quotes": tape.quotes, "prints": tape.prints, "open_interest": interest.rows if interest else None}
+    evidence = {name: rows for name, rows in seen.items() if rows is not None}
+    contracts = option_contracts(day, evidence, reference, actions, symbols=wanted)
+    refused = [*tape.quarantine, *([interest.quarantine] if interest else []), contracts.quarantine]
     return OptionSession(
         day,
         contracts.rows,
-        read["open_interest"].rows if "open_interest" in read else OPEN_INTEREST.empty(),
-        read["quotes"].rows if "quotes" in read else None,
-        read["prints"].rows if "prints" in read else None,
-        pl.concat(quarantine).sort(*QUARANTINE.sort_by),
-        tuple(refusals),
+        interest.rows if interest else OPEN_INTEREST.empty(),
+        tape.quotes,
+        tape.prints,
+        pl.concat(refused).sort(*QUARANTINE.sort_by),
+        (*tape.refusals, *([interest.refusal] if interest and interest.refusal else [])),
         sources,
     )
+
+
+def read_tape(raw_files: RawMirror, day: date, symbols: Iterable[str]) -> OptionTape:
+    """The quotes and prints of options on `symbols` in the files of `day`; nothing of the content raises."""
+    wanted = sorted(symbols)
+    read: dict[str, OptionFile] = {}
+    quarantine = []
+    if (raw := raw_files.get(key_for(QUOTES, day))) is not None:
+        read["quotes"] = parse_option_quotes(raw, day, wanted)
+    if (raw := raw_files.get(key_for(MINUTES, day))) is not None:
+        parsed = parse_aggregates(raw, MINUTES, option_symbols_to_roots(wanted))
+        quarantine.append(parsed.quarantine)
+        read["prints"] = option_prints(parsed)
+    return OptionTape(
+        read["quotes"].rows if "quotes" in read else None,
+        read["prints"].rows if "prints" in read else None,
+        (*quarantine, *(one.quarantine for one in read.values())),
+        tuple(one.refusal for one in read.values() if one.refusal),
+    )
+
+
+def read_open_interest(raw_files: RawMirror, day: date, symbols: Iterable[str]) -> OptionFile | None:
+    """The open interest published in the morning of `day`, or None without its file."""
+    raw = raw_files.get(open_interest_key(day))
+    return None if raw is None else parse_open_interest(raw, day, sorted(symbols))

@@ -711,6 +711,28 @@ OPEN_INTEREST = Table(
 )
 
 
+class RateCurveSchema(dy.Schema):
+    """Points of the interest-rate curve, each with the moment from which it was known; linear in tenor between them."""
+
+    available_at = instant("First moment a participant could know the point", primary_key=True)
+    tenor_years = dy.Float64(
+        nullable=False, primary_key=True, allow_inf=False, allow_nan=False, min=0, metadata={"doc": "Tenor, years"}
+    )
+    rate = number("Rate to the tenor, continuous decimal per year", nullable=False)
+    source = one_of(SOURCES, "Where the row comes from")
+    ingested_at = instant("When the object that holds the row was published")
+    definition_version = text("Method that produced the row")
+
+
+RATE_CURVE = Table(
+    "rate_curve",
+    RateCurveSchema,
+    (),
+    ("available_at", "tenor_years"),
+    "Interest rates by tenor as they became known; a point counts until a newer one of its tenor.",
+)
+
+
 class HistoricalGreeksSchema(dy.Schema):
     """quant_methods.md section 16.2 with the columns common to all history tables.
 
@@ -758,8 +780,13 @@ class HistoricalGreeksSchema(dy.Schema):
     charm_day = number("Delta per calendar day forward")
     vendor_iv = number("The vendor's volatility, decimal, for comparison only")
     vendor_delta = number("The vendor's delta, for comparison only")
-    iv_rank_pct = number("Rank of the symbol's volatility in the prior session, 0-100", min=0, max=100)
-    iv_percentile_pct = number("Percentile of it in the prior session, 0-100", min=0, max=100)
+    iv_rank_pct = number(
+        "Rank of the symbol's volatility in the prior session, 0-100; empty in the lake, where it would follow from "
+        "these rows themselves, and joined from iv_percentile_cache where the table is served",
+        min=0,
+        max=100,
+    )
+    iv_percentile_pct = number("Percentile of it in the prior session, 0-100; as iv_rank_pct", min=0, max=100)
     source = one_of(SOURCES, "Files or the vendor's live snapshot")
     quality = one_of(QUALITIES, "Provisional until it stands on final inputs")
     quality_flags = words("What is odd about the row, such as forward_from_spot or terms_from_ticker")

@@ -13,19 +13,41 @@ ASSETS = {
     "index_hour_file": "flat_files",
     "stock_day_file": "flat_files",
     "index_day_file": "flat_files",
+    "option_minute_file": "flat_files",
+    "option_quote_file": "flat_files",
+    "option_trade_file": "flat_files",
+    "option_day_file": "flat_files",
     "corporate_actions": "reference",
+    "rate_curve": "reference",
+    "open_interest": "reference",
+    "option_contracts": "reference",
     "historical_bars": "bars",
     "market_breadth": "market",
     "market_regime_history": "market",
+    "historical_greeks": "options",
+    "gamma_exposure_snapshots": "options",
     "features": "features",
     "backtest_trades": "backtests",
     "detector_leaderboard": "backtests",
     "backtest_report": "backtests",
 }
 PARENTS = {
-    "historical_bars": {name for name, group in ASSETS.items() if group == "flat_files"},
     "market_breadth": {"historical_bars", "corporate_actions"},
     "market_regime_history": {"historical_bars", "corporate_actions", "market_breadth"},
+    "historical_bars": {
+        name for name, group in ASSETS.items() if group == "flat_files" and not name.startswith("option_")
+    },
+    "option_contracts": {"option_minute_file", "option_quote_file", "open_interest", "corporate_actions"},
+    "historical_greeks": {
+        "option_quote_file",
+        "option_minute_file",
+        "option_contracts",
+        "open_interest",
+        "rate_curve",
+        "historical_bars",
+        "corporate_actions",
+    },
+    "gamma_exposure_snapshots": {"historical_greeks", "historical_bars"},
     "features": {"historical_bars", "corporate_actions"},
     "backtest_trades": {"features", "historical_bars", "corporate_actions"},
     "detector_leaderboard": {"backtest_trades"},
@@ -49,6 +71,11 @@ BLOCKING = {
     "features:contract_holds",
     "features:no_duplicate_keys",
     "corporate_actions:contract_holds",
+    "rate_curve:contract_holds",
+    "open_interest:contract_holds",
+    "option_contracts:contract_holds",
+    "historical_greeks:contract_holds",
+    "gamma_exposure_snapshots:contract_holds",
     "backtest_trades:contract_holds",
     "backtest_trades:every_detection_has_a_fate",
     "detector_leaderboard:contract_holds",
@@ -102,11 +129,19 @@ def test_every_asset_says_what_it_is_who_owns_it_and_which_code_made_it(graph):
         assert node.kinds >= POLICIES[node.group_name].kinds, key
 
 
-@pytest.mark.parametrize("name", ["historical_bars", "features", "backtest_trades"])
+@pytest.mark.parametrize("name", ["historical_bars", "historical_greeks", "features", "backtest_trades"])
 def test_a_table_shows_its_columns_with_their_meaning(graph, name):
     schema = graph.get(dg.AssetKey(name)).metadata["dagster/column_schema"]
     assert len(schema.columns) > 10
     assert all(column.description for column in schema.columns)
+
+
+def test_bars_come_without_the_files_of_options():
+    job = {key.to_user_string() for key in defs.resolve_job_def("backfill_bars").asset_layer.executable_asset_keys}
+    assert job.isdisjoint(
+        name for name in ASSETS if name.startswith("option_") or name in ("rate_curve", "open_interest")
+    )
+    assert {"historical_bars", "corporate_actions", "features"} <= job
 
 
 def test_ranged_backfills_are_one_run(graph):
@@ -120,6 +155,7 @@ def test_there_are_these_jobs_schedules_and_sensors():
     assert {job.name for job in repository.get_all_jobs()} == {
         "backfill_bars",
         "backfill_market",
+        "backfill_options",
         "run_backtests",
         "__ASSET_JOB",
     }

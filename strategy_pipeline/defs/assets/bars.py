@@ -12,10 +12,12 @@ from strategy_pipeline.defs.partition_events import publish
 from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, sessions_of
 from strategy_pipeline.defs.plots import coverage_strip
 from strategy_pipeline.defs.progress import Progress
+from strategy_pipeline.defs.quarantine import replace_refused
 from strategy_pipeline.defs.table_metadata import describe_table, lineage_of
 from strategy_pipeline.errors import DataError, MissingDataError
 from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.ingestion.session_bars import (
+    FEEDING,
     SessionSources,
     build_bars,
     sources_of,
@@ -24,10 +26,11 @@ from strategy_pipeline.ingestion.session_bars import (
     with_proxies,
 )
 from strategy_pipeline.lake.store import Lake, PartitionInfo
-from strategy_pipeline.lake.tables import HISTORICAL_BARS, QUARANTINE
+from strategy_pipeline.lake.tables import HISTORICAL_BARS
 from strategy_pipeline.settings import Settings, Watchlist
 
 CODE_VERSION = "historical-bars-1"
+BARS_DATASETS = tuple(one.name for one in FEEDING)
 # What a bars file says about itself besides its pedigree, so that an unchanged one need not be read.
 _COUNTS = ("coverage_pct", "null_pct", "suspect_pct", "quarantined", "symbol_count")
 
@@ -138,9 +141,7 @@ class _Writer:
         built = build_bars(stale, self.instruments, held, daily_only=self.context, source=self.source)
         counted = summaries(pl.concat([one.bars for one in built]))
         self.refusals += [sentence for one in built for sentence in one.refusals]
-        refused_before = set(self.lake.sessions(QUARANTINE))
-        refused = [one for one in built if one.quarantine.height or one.day in refused_before]
-        self.lake.write_many(QUARANTINE, [({"session": one.day}, one.quarantine, {}) for one in refused])
+        replace_refused(self.lake, {one.day: one.quarantine for one in built}, BARS_DATASETS)
         parts = []
         for one in built:
             counts = {**counted.get(one.day, {}), "quarantined": one.quarantine.height}

@@ -1,4 +1,4 @@
-"""The vendor's aggregate files as assets: one session each, as published, with key, ETag and checksum.
+"""The vendor's files as assets: one session each, as published, with key, ETag and checksum.
 
 Fetching and keeping them is ``ingestion/mirror.py``'s work; nothing here looks inside a file.
 """
@@ -17,7 +17,8 @@ from strategy_pipeline.ingestion.mirror import DownloadResult, RawMirror, first_
 
 CODE_VERSION = "flat-files-1"
 
-# Asset -> vendor data set. A mirror need not have all of them: what is missing is not materialised.
+# Asset -> vendor data set, those that feed bars. A mirror need not have all of them: what is missing is not
+# materialised.
 FLAT_FILE_DATASETS = {
     "stock_minute_file": "us_stocks_sip/minute_aggs_v1",
     "index_minute_file": "us_indices/minute_aggs_v1",
@@ -26,6 +27,18 @@ FLAT_FILE_DATASETS = {
     "stock_day_file": "us_stocks_sip/day_aggs_v1",
     "index_day_file": "us_indices/day_aggs_v1",
 }
+OPTION_FILE_DATASETS = {
+    "option_minute_file": "us_options_opra/minute_aggs_v1",
+    "option_quote_file": "us_options_opra/quotes_v1",
+    "option_trade_file": "us_options_opra/trades_v1",
+    "option_day_file": "us_options_opra/day_aggs_v1",
+}
+
+
+_WHAT = {
+    "minute": "minute aggregates", "hour": "hour aggregates", "day": "day aggregates", "trades": "trades",
+    "quotes": "quotes",
+}  # fmt: skip
 
 
 class FlatFilesConfig(PartitionChoice):
@@ -70,7 +83,7 @@ def _flat_file(name: str, dataset: Dataset) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=CODE_VERSION,
         description=(
-            f"The vendor's {dataset.kind} {dataset.grain} aggregates as published ({per}), never rewritten by us. "
+            f"The vendor's {dataset.kind} {_WHAT[dataset.grain]} as published ({per}), never rewritten by us. "
             "A session the vendor has no file for stays unmaterialised."
         ),
         metadata={"dataset": dataset.name, "feeds": dataset.feeds or "none"},
@@ -109,4 +122,6 @@ def _summary(name: str, sessions: int, found: Mapping[str, Mapping[str, Any]]) -
     return f"{name}: files for {len(found)} of {sessions} sessions{rest}."
 
 
-flat_file_assets = [_flat_file(name, DATASETS[dataset]) for name, dataset in FLAT_FILE_DATASETS.items()]
+flat_file_assets = [
+    _flat_file(name, DATASETS[dataset]) for name, dataset in (FLAT_FILE_DATASETS | OPTION_FILE_DATASETS).items()
+]

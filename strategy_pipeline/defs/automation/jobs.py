@@ -2,15 +2,26 @@
 
 import dagster as dg
 
+from strategy_pipeline.defs.assets.flat_files import OPTION_FILE_DATASETS
 from strategy_pipeline.defs.policies import RETRY_TAGS
 
 BACKFILL_GROUPS = ("flat_files", "reference", "bars", "market", "features")
+OPTION_GROUPS = ("options",)
 BACKTEST_GROUPS = ("backtests",)
+# What only options need; the files of their quotes are the largest there are, so bars come without them.
+OF_OPTIONS = dg.AssetSelection.assets(*OPTION_FILE_DATASETS, "rate_curve", "open_interest", "option_contracts")
 
 backfill_bars = dg.define_asset_job(
     "backfill_bars",
-    selection=dg.AssetSelection.groups(*BACKFILL_GROUPS),
+    selection=dg.AssetSelection.groups(*BACKFILL_GROUPS) - OF_OPTIONS,
     description="The vendor's files of a range of sessions, their bars, breadth, regime and features, in one run.",
+    tags=RETRY_TAGS,
+)
+
+backfill_options = dg.define_asset_job(
+    "backfill_options",
+    selection=OF_OPTIONS | dg.AssetSelection.assets("corporate_actions") | dg.AssetSelection.groups(*OPTION_GROUPS),
+    description="The option files of a range of sessions, their chains and dealer gamma, in one run; bars come first.",
     tags=RETRY_TAGS,
 )
 
@@ -28,4 +39,4 @@ backfill_market = dg.define_asset_job(
     tags=RETRY_TAGS,
 )
 
-all_jobs = [backfill_bars, backfill_market, run_backtests]
+all_jobs = [backfill_bars, backfill_market, backfill_options, run_backtests]
