@@ -1050,6 +1050,41 @@ OPTIONS_FLOW_HISTORY = Table(
 )
 
 
+class OptionVolumeMinutesSchema(dy.Schema):
+    """Option contracts traded so far, symbol by symbol and minute by minute of regular hours."""
+
+    symbol = text("Canonical underlying; weekly roots are mapped, SPXW to SPX", primary_key=True)
+    session = day("Exchange date (XNYS)")
+    minute_end = instant("End of the minute up to which is counted", primary_key=True)
+    call_volume = whole("Calls since the open with expiries within 7 calendar days, contracts", nullable=False)
+    put_volume = whole("Puts since the open with expiries within 7 calendar days, contracts", nullable=False)
+    total_volume = whole("Calls and puts of all expiries since the open, contracts", nullable=False)
+    source = one_of(SOURCES, "Where the row comes from")
+    quality = one_of(QUALITIES, "Provisional until it stands on final inputs")
+    quality_flags = words("What is odd about the row")
+    available_at = instant("When the minute's own bar is known")
+    ingested_at = instant("Newest publication among the vendor's objects the row was made from")
+    revision = count("0 for the first version of the row", nullable=False)
+    definition_version = text("Method that produced the row")
+
+    @dy.rule()
+    def known_after_the_minute(cls) -> pl.Expr:
+        return pl.col("available_at") >= pl.col("minute_end")
+
+    @dy.rule()
+    def near_expiries_are_part_of_all(cls) -> pl.Expr:
+        return pl.col("call_volume") + pl.col("put_volume") <= pl.col("total_volume")
+
+
+OPTION_VOLUME_MINUTES = Table(
+    "option_volume_minutes",
+    OptionVolumeMinutesSchema,
+    ("session",),
+    ("symbol", "minute_end"),
+    "Option contracts traded so far in each minute of a session: near calls, near puts, and all of them.",
+)
+
+
 # Words of the market tables (quant_methods.md section 13), each scale from its lowest to its highest band.
 VIX_REGIMES = ("EXTREMELY_LOW", "LOW", "NORMAL", "ELEVATED", "HIGH", "EXTREME")
 BREADTH_REGIMES = ("EXTREMELY_BEARISH", "BEARISH", "NEUTRAL", "BULLISH", "EXTREMELY_BULLISH")
