@@ -36,10 +36,12 @@ from strategy_pipeline.backtest.option_runs import (
     source_words,
     with_contracts,
 )
+from strategy_pipeline.detectors.catalogue import NO_OPTION_DATA, NO_OPTION_TRADES
 from strategy_pipeline.detectors.declaration import Detector
 from strategy_pipeline.detectors.evaluate import CARRIED
 from strategy_pipeline.detectors.evaluate import coverage as input_coverage
 from strategy_pipeline.detectors.evaluate import signals as fired_signals
+from strategy_pipeline.detectors.inputs import FLOW_INPUTS, OPTION_INPUTS
 from strategy_pipeline.errors import MissingDataError, SettingsError
 from strategy_pipeline.lake.tables import (
     BACKTEST_TRADES,
@@ -98,8 +100,8 @@ class BacktestResult:
     `daily_equity`: one row a detector and session of the window, flat ones included (detector, session, pnl_usd,
     daily_return as a fraction of the initial equity, equity_usd at the close, open_positions). `coverage`: detector,
     eligible_symbol_sessions, covered_symbol_sessions (of its scarcest required input), coverage_pct, missing_inputs
-    (required inputs present on less than 60 %), detections. `data_hashes`: as of the simulation, with an entry for
-    every detector.
+    (required inputs present on less than 60 %, or the kind of data of which there is nothing at all), detections.
+    `data_hashes`: as of the simulation, with an entry for every detector.
     """
 
     run_id: str
@@ -152,12 +154,13 @@ def run_backtest(
     window = features.filter(pl.col("session").is_between(first, last))
     if len(set(sessions)) != window["session"].n_unique():
         window = window.filter(pl.col("session").is_in(sorted(set(sessions))))
+    filled = frozenset(name for name in window.columns if window[name].null_count() < window.height)
     found: list[pl.DataFrame] = []
     covered: list[pl.DataFrame] = []
     for timeframe, group in _by_timeframe(detectors, config).items():
         rows = window.filter(pl.col("timeframe").cast(pl.String) == timeframe)
         found.append(fired_signals(group, rows, carried=(*CARRIED, *CONTEXT_CARRIED, *ATR_COLUMNS.values())))
-        covered.append(_coverage(group, rows, found[-1]))
+        covered.append(_coverage(group, rows, found[-1], filled))
     order = [detector.name for detector in detectors]
     signals = pl.concat(found, how="diagonal_relaxed")
     signals = signals.rename({"vix_tier": "vix_regime"}) if "vix_tier" in signals.columns else signals
@@ -378,8 +381,15 @@ def _by_timeframe(detectors: Sequence[Detector], config: BacktestConfig) -> dict
     return groups
 
 
-def _coverage(detectors: Sequence[Detector], rows: pl.DataFrame, signals: pl.DataFrame) -> pl.DataFrame:
-    """One row a detector from the shares of its required inputs; the scarcest input counts."""
+def _coverage(
+    detectors: Sequence[Detector], rows: pl.DataFrame, signals: pl.DataFrame, filled: frozenset[str]
+) -> pl.DataFrame:
+    """One row a detector from the shares of its required inputs; the scarcest input counts.
+
+    `filled` are the feature columns with any value in the whole run. Where a kind of data is absent altogether, that is
+    said instead of the inputs, whether or not the run has a symbol of the detector's classes.
+    """
+    absent = {one.name: [kind] for one in detectors if (kind := _absent_data(one, filled)) is not None}
     found = signals.group_by("detector").len()
     detections = dict(zip(found["detector"].to_list(), found["len"].to_list(), strict=True))
     return (
@@ -395,8 +405,22 @@ def _coverage(detectors: Sequence[Detector], rows: pl.DataFrame, signals: pl.Dat
                 pl.col("covered_symbol_sessions") / pl.col("eligible_symbol_sessions") * 100.0
             ),
             detections=pl.col("detector").replace_strict(detections, default=0, return_dtype=pl.Int64),
+            missing_inputs=pl.coalesce(
+                pl.col("detector").replace_strict(absent, default=None, return_dtype=pl.List(pl.String)),
+                "missing_inputs",
+            ),
         )
     )
+
+
+def _absent_data(detector: Detector, filled: frozenset[str]) -> str | None:
+    """The kind of option data that the detector requires and of which the run has nothing; None when it has some."""
+    required = OPTION_INPUTS.intersection(detector.inputs_required)
+    if required and filled.isdisjoint(OPTION_INPUTS):
+        return NO_OPTION_DATA
+    if required & FLOW_INPUTS and filled.isdisjoint(FLOW_INPUTS):
+        return NO_OPTION_TRADES
+    return None
 
 
 def rules_of(config: BacktestConfig, *, final: bool) -> "Rules":

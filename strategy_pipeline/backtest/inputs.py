@@ -15,7 +15,6 @@ from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.backtest.engine import BacktestResult, run_backtest
 from strategy_pipeline.backtest.trials import NO_TRIALS, trial_rows
 from strategy_pipeline.detectors import catalogue
-from strategy_pipeline.detectors.declaration import Detector
 from strategy_pipeline.errors import MissingDataError
 from strategy_pipeline.lake.tables import BACKTEST_COVERAGE, BACKTEST_EQUITY
 
@@ -123,7 +122,7 @@ def run_detectors(
     """Backtests the catalogue's detectors `names` over the sessions that have features, split by detector.
 
     `features` and `bars` hold the sessions and symbols to test; `bars` come from ``tradable_bars``. Detectors that
-    cannot be tested have empty frames and a coverage row that says why.
+    cannot be tested have a coverage row that says why.
     """
     sessions = features["session"].unique().sort().to_list()
     result = run_backtest(features, bars, catalogue.select(names), actions, config, sessions)
@@ -132,13 +131,13 @@ def run_detectors(
 
 def _tables_of(name: str, result: BacktestResult, features: pl.DataFrame) -> DetectorTables:
     mine = pl.col("detector") == name
-    equity = result.daily_equity.filter(mine).with_columns(run_id=pl.lit(result.run_id))
-    coverage = result.coverage.filter(mine)
-    entry = catalogue.entry(name)
+    run_id = pl.lit(result.run_id)
+    equity, coverage = result.daily_equity.filter(mine), result.coverage.filter(mine)
     trials = NO_TRIALS
-    if isinstance(entry, Detector) and coverage["eligible_symbol_sessions"].sum() > 0:
+    # Nothing was looked at where an input never was there.
+    if coverage["covered_symbol_sessions"].sum() > 0:
         trials = trial_rows(
-            entry,
+            catalogue.entry(name),
             [result.config],
             equity["session"].to_list(),
             features["symbol"].unique().to_list(),
@@ -146,22 +145,11 @@ def _tables_of(name: str, result: BacktestResult, features: pl.DataFrame) -> Det
             equity["daily_return"].to_numpy()[None, :],
             np.array([result.trades.filter(mine).height]),
         )
-    if isinstance(entry, catalogue.Untestable):
-        eligible = features.filter(pl.col("asset_class").cast(pl.String).is_in(sorted(entry.asset_classes)))
-        coverage = pl.DataFrame(
-            {
-                "detector": [name],
-                "eligible_symbol_sessions": [eligible.select("symbol", "session").n_unique()],
-                "covered_symbol_sessions": [0],
-                "missing_inputs": [[entry.reason]],
-                "detections": [0],
-            }
-        )
     return DetectorTables(
         result.trades.filter(mine),
         result.dispositions.filter(mine),
-        _as(equity, BACKTEST_EQUITY.polars_schema),
-        _as(coverage.with_columns(run_id=pl.lit(result.run_id)), BACKTEST_COVERAGE.polars_schema),
+        _as(equity.with_columns(run_id=run_id), BACKTEST_EQUITY.polars_schema),
+        _as(coverage.with_columns(run_id=run_id), BACKTEST_COVERAGE.polars_schema),
         trials,
     )
 

@@ -39,9 +39,8 @@ class Coverage:
 
     @property
     def catalogue_reason(self) -> str | None:
-        """Why the catalogue says that the detector cannot be tested with any symbols; None when it can."""
-        reasons = {one.reason for one in catalogue.UNTESTABLE}
-        return ", ".join(name for name in self.missing_inputs if name in reasons) or None
+        """What kind of data is missing altogether, in the catalogue's words; None when single inputs are."""
+        return ", ".join(name for name in self.missing_inputs if name in catalogue.REASONS) or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -370,6 +370,43 @@ def test_a_run_tells_of_every_detector_whether_it_traded_or_could_not_be_tested(
     BACKTEST_TRADES.schema.validate(found.trades)
 
 
+OF_THE_CHAIN = {
+    "gamma_squeeze_bullish", "gamma_squeeze_bearish", "gamma_flip_bullish", "gamma_flip_bearish", "eod_pin_setup",
+}  # fmt: skip
+OF_THE_TAPE = {
+    "sweep_momentum_long", "sweep_momentum_short", "institutional_flow_bullish", "institutional_flow_bearish",
+}  # fmt: skip
+
+
+def absent_data(rows: pl.DataFrame) -> dict[str, list[str]]:
+    """What the coverage of a run on these rows says of the detectors that need options."""
+    config = BacktestConfig(min_score=0.0)
+    found = run_backtest(rows, bars([FLAT]), catalogue.select(), None, config, sessions_between(DAY, DAY))
+    told = dict(found.coverage.select("detector", "missing_inputs").iter_rows())
+    assert not any(set(catalogue.REASONS) & set(told[name]) for name in told.keys() - OF_THE_CHAIN - OF_THE_TAPE)
+    return {name: told[name] for name in OF_THE_CHAIN | OF_THE_TAPE}
+
+
+def test_without_a_single_option_value_every_detector_of_options_says_so() -> None:
+    said = {name: ["no option data"] for name in OF_THE_CHAIN | OF_THE_TAPE}
+    # Whether or not there is a symbol of their classes: SPY is no index.
+    assert absent_data(feature_rows(DAY)) == said
+    assert absent_data(feature_rows(DAY).with_columns(asset_class=pl.lit("INDEX"))) == said
+    assert absent_data(feature_rows(DAY).drop("is_0dte", "flow_bias", "gamma_flip")) == said
+
+
+def test_a_chain_without_a_tape_leaves_the_flow_detectors_without_trades_and_names_what_else_is_missing() -> None:
+    index = feature_rows(DAY).with_columns(
+        asset_class=pl.lit("INDEX"), is_0dte=pl.lit(True), gamma_flip=pl.lit(100.5), prev_bar_close=pl.lit(100.0)
+    )
+    told = absent_data(index)
+    assert {name: told[name] for name in OF_THE_TAPE} == {name: ["no option trades"] for name in OF_THE_TAPE}
+    assert told["gamma_flip_bullish"] == []
+    assert told["gamma_squeeze_bullish"] == ["max_gamma_strike", "net_gex_ratio", "mom3_pct"]
+    assert "is_0dte" not in told["eod_pin_setup"]
+    assert "max_pain_strike" in told["eod_pin_setup"]
+
+
 def test_a_run_without_sessions_is_refused() -> None:
     with pytest.raises(SettingsError, match="no session"):
         run_backtest(feature_rows(DAY), bars([FLAT]), catalogue.select(), None, BacktestConfig(), [])

@@ -90,8 +90,8 @@ def test_picking_one_of_several_detectors_counts_as_so_many_trials() -> None:
         [looked_at(noise(1, 10 + at), detector, configs=[CONFIG]) for at, detector in enumerate(catalogue.CATALOGUE)]
     )
     found = search(run)
-    assert (found.n_trials, found.n_effective, found.pbo) == (12, 12, None)
-    ratios = [per_session_sharpe(noise(1, 10 + at)[0]) for at in range(12)]
+    assert (found.n_trials, found.n_effective, found.pbo) == (21, 21, None)
+    ratios = [per_session_sharpe(noise(1, 10 + at)[0]) for at in range(21)]
     assert found.sharpe_variance == pytest.approx(np.var(ratios, ddof=1))
 
 

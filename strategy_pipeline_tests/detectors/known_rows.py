@@ -1,15 +1,20 @@
-"""The known answers of detectors.md section 6 for the price-only families: inputs and result as printed there."""
+"""The known answers of detectors.md sections 6 and 8: inputs and result as printed there."""
 
 from strategy_pipeline_tests.detectors.rows import Row, row
 
-# Name, detector, row, score (None = not fired). Inputs the table does not show are null; O rows show no close, which
-# section 3 requires of every detector, so theirs is the 100 of prev_close (no rule of opening_drive reads it).
+# Name, detector, row, score (None = not fired). Inputs the table does not show are null; O, S and N rows show no close,
+# which section 3 requires of every detector, so theirs is the 100 of prev_close (no rule of these families reads it).
 BREAKOUT = "breakout_bullish"
 REVERSION = "mean_reversion_long"
 TREND = "trend_continuation_long"
 POWER = "power_hour_reversal_bullish"
 INDEX_REVERSION = "index_mean_reversion_long"
 DRIVE = "opening_drive_bullish"
+SQUEEZE = "gamma_squeeze_bullish"
+FLIP = "gamma_flip_bullish"
+PIN = "eod_pin_setup"
+SWEEPS = "sweep_momentum_long"
+INSTITUTIONS = "institutional_flow_bullish"
 
 B1 = row("STOCK", close=102.0, range_high_20=101.8, rvol=2.6, vwap_dist_pct=0.8, or_high=101.9, swing_high=101.5,
          rsi14_5m=65.0, rsi14_15m=62.0, rsi14_1h=72.0, flow_bias="bullish", flow_score=75.0)  # fmt: skip
@@ -57,6 +62,44 @@ O2 = row("INDEX", minutes_since_open=30, session_move_pct=0.3, rvol=1.5, gap_pct
 O3 = row("INDEX", minutes_since_open=10, session_move_pct=1.0, rvol=4.0, gap_pct=1.0, mtf_support_long_pct=65.0,
          flow_bias="bullish", flow_score=55.0, flow_sweeps_bull=4)  # fmt: skip
 
+G1 = row("INDEX", close=100.6, max_gamma_strike=100.5, net_gex_ratio=-0.35, rvol=1.8, minutes_to_close=60,
+         vwap_dist_pct=0.3, mom3_pct=0.15, call_volume_share_pct=58.0, minutes_to_expiry=60)  # fmt: skip
+G2 = row("INDEX", close=100.6, max_gamma_strike=100.2, net_gex_ratio=-0.1, rvol=1.3, minutes_to_close=90,
+         vwap_dist_pct=0.1, mom3_pct=0.05)  # fmt: skip
+G3 = row("INDEX", close=100.6, max_gamma_strike=100.6, net_gex_ratio=-0.6, rvol=3.2, minutes_to_close=15,
+         vwap_dist_pct=0.5, mom3_pct=0.4, call_volume_share_pct=66.0, minutes_to_expiry=15)  # fmt: skip
+G4_AGAINST = G1 | {"mom3_pct": -0.15}
+G4_LONG_GAMMA = G1 | {"net_gex_ratio": -0.09}
+G4_EARLY = G1 | {"minutes_to_close": 95}
+
+F1 = row("INDEX", prev_bar_close=99.9, gamma_flip=100.1, close=100.3, is_0dte=True, minutes_to_close=120,
+         minutes_to_expiry=120, gamma_flip_slope=0.3, gex_gross_adv_pct=6.0, opt_rvol=1.2, rvol=1.5)  # fmt: skip
+F2 = row("INDEX", prev_bar_close=99.9, gamma_flip=100.1, close=100.3, is_0dte=True, minutes_to_close=180,
+         minutes_to_expiry=180)  # fmt: skip
+F3 = row("INDEX", prev_bar_close=99.9, gamma_flip=100.1, close=100.3, is_0dte=True, minutes_to_close=30,
+         minutes_to_expiry=30, gamma_flip_slope=0.6, gex_gross_adv_pct=12.0, opt_rvol=1.5, rvol=3.0)  # fmt: skip
+
+E1 = row("INDEX", close=99.9, max_pain_strike=100.0, is_0dte=True, minutes_to_close=20, minutes_to_expiry=20,
+         oi_at_pin=12_000, oi_pin_share_pct=18.0, gex_at_pin=1e6)  # fmt: skip
+E2 = row("INDEX", close=100.3, max_pain_strike=100.0, is_0dte=True, minutes_to_close=30, minutes_to_expiry=30,
+         oi_at_pin=5_000, oi_pin_share_pct=6.0, gex_at_pin=-1e6)  # fmt: skip
+E3 = row("INDEX", close=100.05, max_pain_strike=100.0, is_0dte=True, minutes_to_close=5, minutes_to_expiry=5,
+         oi_at_pin=40_000, oi_pin_share_pct=35.0)  # fmt: skip
+E4 = E1 | {"close": 100.0}
+
+S1 = row("EQUITY_ETF", flow_bias="bullish", flow_sweeps_bull=4, flow_score=82.0, flow_buy_pressure_pct=72.0, rsi14=44.0,
+         vwap_dist_pct=-0.1, trend_state="ranging")  # fmt: skip
+S2 = row("EQUITY_ETF", flow_bias="bullish", flow_sweeps_bull=2, flow_score=70.0, flow_buy_pressure_pct=60.0, rsi14=80.0,
+         vwap_dist_pct=0.4, trend_state="trending_up")  # fmt: skip
+S3 = row("EQUITY_ETF", flow_bias="bullish", flow_sweeps_bull=6, flow_score=95.0, flow_buy_pressure_pct=90.0, rsi14=38.0,
+         trend_state="trending_down", rsi_div_bull=0.0)  # fmt: skip
+
+N1 = row("STOCK", flow_bias="bullish", flow_sweeps_bull=8, flow_score=86.0, flow_buy_pressure_pct=81.0,
+         flow_institutional_score=91.0, flow_large_pct=52.0, flow_aggressiveness="AGGRESSIVE")  # fmt: skip
+N2 = row("STOCK", flow_bias="bullish", flow_sweeps_bull=5, flow_score=80.0, flow_buy_pressure_pct=70.0,
+         flow_institutional_score=70.0, flow_large_pct=40.0, flow_aggressiveness="VERY_AGGRESSIVE")  # fmt: skip
+N3 = N1 | {"flow_large_pct": 39.0}
+
 KNOWN: tuple[tuple[str, str, Row, float | None], ...] = (
     ("B1", BREAKOUT, B1, 78.6667),
     ("B2", BREAKOUT, B2, 37.9700),
@@ -79,6 +122,28 @@ KNOWN: tuple[tuple[str, str, Row, float | None], ...] = (
     ("O1", DRIVE, O1, 78.0000),
     ("O2", DRIVE, O2, 42.3750),
     ("O3", DRIVE, O3, 98.0000),
+    ("G1", SQUEEZE, G1, 75.2500),
+    ("G2", SQUEEZE, G2, 33.7000),
+    ("G3", SQUEEZE, G3, 100.0000),
+    ("G4 against", SQUEEZE, G4_AGAINST, None),
+    ("G4 long gamma", SQUEEZE, G4_LONG_GAMMA, None),
+    ("G4 early", SQUEEZE, G4_EARLY, None),
+    ("F1", FLIP, F1, 73.2500),
+    ("F2", FLIP, F2, 56.2500),
+    ("F3", FLIP, F3, 100.0000),
+    ("E1", PIN, E1, 73.3333),
+    ("E2", PIN, E2, 35.0000),
+    ("E3", PIN, E3, 89.3333),
+    ("E4", PIN, E4, None),
+    ("S1", SWEEPS, S1, 87.7500),
+    ("S2", SWEEPS, S2, 72.0000),
+    ("S3", SWEEPS, S3, None),
+    ("N1", INSTITUTIONS, N1, 94.0000),
+    ("N2", INSTITUTIONS, N2, 79.7500),
+    ("N3", INSTITUTIONS, N3, None),
 )
 # A fired row of each family, the start of every "other inputs fixed" test.
-FIRED = {BREAKOUT: B1, REVERSION: M1, TREND: T1, POWER: P1, INDEX_REVERSION: I1, DRIVE: O1}
+FIRED = {
+    BREAKOUT: B1, REVERSION: M1, TREND: T1, POWER: P1, INDEX_REVERSION: I1, DRIVE: O1,
+    SQUEEZE: G1, FLIP: F1, PIN: E1, SWEEPS: S1, INSTITUTIONS: N1,
+}  # fmt: skip

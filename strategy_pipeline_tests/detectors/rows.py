@@ -9,17 +9,9 @@ from typing import Any
 import polars as pl
 
 from strategy_pipeline.detectors.catalogue import entry
-from strategy_pipeline.detectors.declaration import Detector
+from strategy_pipeline.detectors.declaration import PER_ROW, Detector
 from strategy_pipeline.detectors.inputs import INPUT_DTYPES
 
-ASSET_CLASS_OF_FAMILY = {
-    "breakout": "STOCK",
-    "mean_reversion": "EQUITY_ETF",
-    "trend_continuation": "STOCK",
-    "power_hour_reversal": "INDEX",
-    "index_mean_reversion": "INDEX",
-    "opening_drive": "INDEX",
-}
 SCHEMA = {
     "symbol": pl.String(),
     "timeframe": pl.String(),
@@ -34,10 +26,13 @@ REFLECTED = {  # 2c - x; a pair is exchanged after its reflection
     "ema21_15m": "ema21_15m", "ema50_15m": "ema50_15m", "ema21_1h": "ema21_1h", "ema50_1h": "ema50_1h",
     "session_high": "session_low", "session_low": "session_high", "or_high": "or_low", "or_low": "or_high",
     "range_high_20": "range_low_20", "range_low_20": "range_high_20",
-    "swing_high": "swing_low", "swing_low": "swing_high",
+    "swing_high": "swing_low", "swing_low": "swing_high", "prev_bar_close": "prev_bar_close",
+    "max_gamma_strike": "max_gamma_strike", "gamma_flip": "gamma_flip", "max_pain_strike": "max_pain_strike",
 }  # fmt: skip
-NEGATED = ("vwap_dist_pct", "session_move_pct", "gap_pct", "rsi14_delta")
-HUNDRED_MINUS = ("rsi14", "rsi14_5m", "rsi14_15m", "rsi14_1h")
+NEGATED = ("vwap_dist_pct", "session_move_pct", "gap_pct", "rsi14_delta", "mom3_pct")
+HUNDRED_MINUS = (
+    "rsi14", "rsi14_5m", "rsi14_15m", "rsi14_1h", "flow_buy_pressure_pct", "call_volume_share_pct",
+)  # fmt: skip
 EXCHANGED = {
     "higher_lows": "lower_highs", "lower_highs": "higher_lows",
     "rsi_div_bull": "rsi_div_bear", "rsi_div_bear": "rsi_div_bull",
@@ -99,12 +94,12 @@ def mirrored(values: Row) -> Row:
 
 def detector(name: str) -> Detector:
     """The declaration of that name."""
-    found = entry(name)
-    assert isinstance(found, Detector)
-    return found
+    return entry(name)
 
 
 def twin_of(long_detector: Detector) -> Detector:
-    """The short twin of a long detector."""
+    """The short twin of a long detector; one that takes its direction from the row is its own."""
+    if long_detector.direction == PER_ROW:
+        return long_detector
     stem, _, ending = long_detector.name.rpartition("_")
     return detector(f"{stem}_{TWIN[ending]}")

@@ -7,7 +7,7 @@ import pytest
 
 from strategy_pipeline.detectors.catalogue import CATALOGUE
 from strategy_pipeline.detectors.evaluate import coverage, evaluate, signals
-from strategy_pipeline.detectors.inputs import INPUT_DTYPES
+from strategy_pipeline.detectors.inputs import FLOW_INPUTS, INPUT_DTYPES, OPTION_INPUTS
 from strategy_pipeline.lake import tables
 from strategy_pipeline_tests.detectors.known_rows import BREAKOUT, FIRED, KNOWN, POWER
 from strategy_pipeline_tests.detectors.rows import detector, frame
@@ -38,7 +38,7 @@ def test_a_frame_without_a_required_column_names_it_on_every_row() -> None:
 
 def test_words_may_come_as_plain_strings() -> None:
     rows = frame(*(values for _, _, values, _ in KNOWN))
-    words = ["trend_state", "flow_bias", "flow_trend", "asset_class"]
+    words = ["trend_state", "flow_bias", "flow_trend", "flow_aggressiveness", "asset_class"]
     as_text = rows.with_columns(pl.col(words).cast(pl.String))
     assert signals(CATALOGUE, as_text, carried=()).equals(signals(CATALOGUE, rows, carried=()))
 
@@ -122,6 +122,7 @@ def test_declared_columns_have_the_types_of_the_features_table() -> None:
     assert {name: INPUT_DTYPES[name] for name in shared} == {name: contract[name] for name in shared}
     required = {name for of in CATALOGUE for name in of.all_required}
     assert required <= set(contract)
+    assert FLOW_INPUTS < OPTION_INPUTS < set(INPUT_DTYPES)
 
 
 def wide_features(rows_per_symbol: int) -> pl.DataFrame:
@@ -146,7 +147,7 @@ def wide_features(rows_per_symbol: int) -> pl.DataFrame:
     )
 
 
-def test_twelve_detectors_over_ninety_sessions_of_minutes_take_seconds_at_most() -> None:
+def test_all_detectors_over_ninety_sessions_of_minutes_take_seconds_at_most() -> None:
     import time
 
     features = wide_features(35_100)

@@ -1,4 +1,4 @@
-"""Every step of every factor, both sides of each bound where the score jumps, typed from detectors.md section 4.2.
+"""Every step of every factor, both sides of each bound where it jumps, typed from detectors.md sections 4.2 and 8.
 
 Factor values are read with the gate open or closed: steps outside the gate serve parameter searches.
 """
@@ -10,9 +10,14 @@ from strategy_pipeline_tests.detectors.known_rows import (
     BREAKOUT,
     DRIVE,
     FIRED,
+    FLIP,
     INDEX_REVERSION,
+    INSTITUTIONS,
+    PIN,
     POWER,
     REVERSION,
+    SQUEEZE,
+    SWEEPS,
     TREND,
 )
 from strategy_pipeline_tests.detectors.rows import Row, detector, frame, mirrored, twin_of
@@ -273,6 +278,78 @@ CASES: dict[tuple[str, str], list[Case]] = {
         "gap_pct", [(None, 50), (0.0, 50), (0.4, 70), (1.0, 100), (3.0, 100), (-0.6, 20), (-2.0, 0)]
     ),
     (DRIVE, "mtf_alignment"): each("mtf_support_long_pct", [(65.0, 100), (64.9, 50), (None, 50)]),
+    # Strike 100.5, prev_close 100: 0.1 is 0.1 %.
+    (SQUEEZE, "wall_proximity"): each("close", [(100.5, 100), (100.6, 80), (100.4, 80), (100.75, 50), (101.1, 0)]),
+    (SQUEEZE, "dealer_short_gamma"): each(
+        "net_gex_ratio", [(-1.0, 100), (-0.5, 100), (-0.35, 70), (-0.1, 20), (0.2, 0)]
+    ),
+    (SQUEEZE, "volume_skew"): each(
+        "call_volume_share_pct",
+        [(60.0, 100), (59.9, 75), (55.0, 75), (54.9, 50), (50.0, 50), (49.9, 30), (0.0, 30), (None, 50)],
+    ),
+    (SQUEEZE, "time_decay"): each(
+        "minutes_to_expiry",
+        [(30, 100), (31, 85), (60, 85), (61, 70), (120, 70), (121, 55), (240, 55), (250, 50), (600, 0), (None, 50)],
+    ),
+    (SQUEEZE, "volume_surge"): each(
+        "rvol", [(3.0, 100), (2.9, 80), (2.0, 80), (1.9, 60), (1.5, 60), (1.4, 56), (0.5, 20)]
+    ),
+    (FLIP, "flip_significance"): each("gamma_flip_slope", [(0.0, 25), (0.3, 70), (0.5, 100), (0.9, 100), (None, 50)]),
+    (FLIP, "time_to_expiry"): each(
+        "minutes_to_expiry", [(0, 100), (120, 100), (121, 75), (240, 75), (241, 50), (360, 50), (361, 25), (None, 50)]
+    ),
+    (FLIP, "hedging_intensity"): each("gex_gross_adv_pct", [(0.0, 0), (6.0, 60), (12.0, 100), (None, 50)]),
+    (FLIP, "options_volume"): each("opt_rvol", [(0.4, 0), (0.5, 0), (1.2, 70), (1.5, 100), (4.0, 100), (None, 50)]),
+    (FLIP, "volume_momentum"): each("rvol", [(0.5, 0), (1.0, 0), (1.5, 25), (3.0, 100), (5.0, 100), (None, 50)]),
+    # Strike 100, prev_close 100.
+    (PIN, "proximity"): each("close", [(99.9, 80), (100.1, 80), (99.75, 50), (99.51, 2), (99.4, 0)]),
+    (PIN, "oi_concentration"): each("oi_pin_share_pct", [(0.0, 0), (6.0, 20), (18.0, 60), (30.0, 100), (40.0, 100)]),
+    (PIN, "time"): each("minutes_to_expiry", [(0, 100), (6, 90), (15, 75), (30, 50), (200, 50)]),
+    (PIN, "dealer_gamma"): each("gex_at_pin", [(1e6, 100), (0.0, 30), (-1e6, 30), (None, 50)]),
+    (SWEEPS, "sweep_intensity"): each("flow_sweeps_bull", [(9, 100), (5, 100), (4, 90), (3, 80), (2, 70), (1, 0)]),
+    (SWEEPS, "flow_score"): each(
+        "flow_score", [(90.0, 100), (89.9, 90), (80.0, 90), (79.9, 80), (70.0, 80), (69.9, 0)]
+    ),
+    (SWEEPS, "pressure"): each(
+        "flow_buy_pressure_pct", [(80.0, 100), (79.9, 90), (70.0, 90), (69.9, 80), (60.0, 80), (59.9, 0)]
+    ),
+    (SWEEPS, "technical"): [
+        ({"rsi14": 39.9, "vwap_dist_pct": -0.31}, 100),
+        ({"rsi14": 39.9, "vwap_dist_pct": -0.3}, 85),
+        ({"rsi14": 40.0, "vwap_dist_pct": -0.1}, 75),
+        ({"rsi14": 49.9, "vwap_dist_pct": 0.0}, 65),
+        ({"rsi14": 50.0, "vwap_dist_pct": -0.4}, 75),
+        ({"rsi14": 50.0, "vwap_dist_pct": 0.4}, 50),
+        ({"rsi14": 44.0, "vwap_dist_pct": None}, 65),
+    ],
+    (INSTITUTIONS, "institutional"): each(
+        "flow_institutional_score",
+        [
+            (95.0, 100),
+            (94.9, 95),
+            (90.0, 95),
+            (89.9, 90),
+            (85.0, 90),
+            (84.9, 85),
+            (80.0, 85),
+            (79.9, 79.9),
+            (0.0, 0),
+            (None, 50),
+        ],
+    ),
+    (INSTITUTIONS, "sweeps"): each(
+        "flow_sweeps_bull", [(12, 100), (10, 100), (9, 95), (8, 95), (7, 90), (6, 90), (5, 85), (4, 0)]
+    ),
+    (INSTITUTIONS, "pressure"): each(
+        "flow_buy_pressure_pct",
+        [(85.0, 100), (84.9, 95), (80.0, 95), (79.9, 90), (75.0, 90), (74.9, 85), (70.0, 85), (69.9, 0)],
+    ),
+    (INSTITUTIONS, "large_share"): each(
+        "flow_large_pct", [(60.0, 100), (59.9, 90), (50.0, 90), (49.9, 80), (40.0, 80), (39.9, 0)]
+    ),
+    (INSTITUTIONS, "aggressiveness"): each(
+        "flow_aggressiveness", [("VERY_AGGRESSIVE", 100), ("AGGRESSIVE", 90), ("MODERATE", 0), ("PASSIVE", 0)]
+    ),
 }
 IDS = [
     pytest.param(name, factor, changes, expected, id=f"{name}-{factor}-{number}")

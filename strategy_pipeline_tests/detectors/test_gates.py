@@ -1,4 +1,4 @@
-"""Both sides of every bound of every gate (detectors.md section 4.1), for the long detector and its mirrored twin."""
+"""Both sides of every bound of every gate (detectors.md sections 4.1, 8), for the long detector and its twin."""
 
 import pytest
 
@@ -7,9 +7,14 @@ from strategy_pipeline_tests.detectors.known_rows import (
     BREAKOUT,
     DRIVE,
     FIRED,
+    FLIP,
     INDEX_REVERSION,
+    INSTITUTIONS,
+    PIN,
     POWER,
     REVERSION,
+    SQUEEZE,
+    SWEEPS,
     T2,
     TREND,
 )
@@ -99,6 +104,82 @@ BOUNDS: dict[str, list[tuple[Row, bool]]] = {
         ({"rvol": 1.5 - 1e-8}, False),
         ({"is_regular_hours": False}, False),
     ],
+    SQUEEZE: [
+        ({"close": 101.0}, False),  # 0.5 % from the strike
+        ({"close": 101.0 - 1e-8}, True),
+        ({"close": 100.0}, False),
+        ({"close": 100.0 + 1e-8}, True),
+        ({"net_gex_ratio": -0.1}, True),
+        ({"net_gex_ratio": -0.1 + 1e-8}, False),
+        ({"net_gex_ratio": 0.6}, False),
+        ({"rvol": 1.3}, True),
+        ({"rvol": 1.3 - 1e-8}, False),
+        ({"minutes_to_close": 90}, True),
+        ({"minutes_to_close": 91}, False),
+        ({"vwap_dist_pct": 0.0}, False),
+        ({"vwap_dist_pct": 1e-8}, True),
+        ({"mom3_pct": 0.0}, False),
+        ({"mom3_pct": 1e-8}, True),
+        ({"is_regular_hours": False}, False),
+    ],
+    FLIP: [
+        ({"is_0dte": False}, False),
+        ({"prev_bar_close": 100.1}, False),
+        ({"prev_bar_close": 100.1 - 1e-10}, False),
+        ({"prev_bar_close": 100.1 - 1e-8}, True),
+        ({"close": 100.1}, False),
+        ({"close": 100.1 + 1e-8}, True),
+        ({"minutes_to_close": 180}, True),
+        ({"minutes_to_close": 181}, False),
+        ({"is_regular_hours": False}, False),
+    ],
+    PIN: [
+        ({"is_0dte": False}, False),
+        ({"minutes_to_close": 30}, True),
+        ({"minutes_to_close": 31}, False),
+        ({"close": 100.0}, False),
+        ({"close": 100.0 - 1e-10}, False),
+        ({"close": 100.0 - 1e-8}, True),
+        ({"close": 100.0 + 1e-8}, True),
+        ({"close": 99.5}, False),
+        ({"close": 99.5 + 1e-8}, True),
+        ({"close": 100.5}, False),
+        ({"oi_at_pin": 5_000}, True),
+        ({"oi_at_pin": 4_999}, False),
+        ({"is_regular_hours": False}, False),
+    ],
+    SWEEPS: [
+        ({"flow_bias": "neutral"}, False),
+        ({"flow_bias": "bearish"}, False),
+        ({"flow_sweeps_bull": 2}, True),
+        ({"flow_sweeps_bull": 1}, False),
+        ({"flow_score": 70.0}, True),
+        ({"flow_score": 70.0 - 1e-8}, False),
+        ({"flow_buy_pressure_pct": 60.0}, True),
+        ({"flow_buy_pressure_pct": 60.0 - 1e-8}, False),
+        ({"rsi14": 80.0}, True),
+        ({"rsi14": 80.0 + 1e-8}, False),
+        ({"trend_state": None}, False),
+        ({"trend_state": "trending_down"}, False),
+        ({"trend_state": "trending_down", "rsi_div_bull": 0.0}, False),
+        ({"trend_state": "trending_down", "rsi_div_bull": 0.1}, True),
+        ({"trend_state": "volatile"}, True),
+        ({"is_regular_hours": False}, False),
+    ],
+    INSTITUTIONS: [
+        ({"flow_bias": "neutral"}, False),
+        ({"flow_score": 80.0}, True),
+        ({"flow_score": 80.0 - 1e-8}, False),
+        ({"flow_sweeps_bull": 5}, True),
+        ({"flow_sweeps_bull": 4}, False),
+        ({"flow_buy_pressure_pct": 70.0}, True),
+        ({"flow_buy_pressure_pct": 70.0 - 1e-8}, False),
+        ({"flow_large_pct": 40.0}, True),
+        ({"flow_large_pct": 40.0 - 1e-8}, False),
+        ({"flow_aggressiveness": "VERY_AGGRESSIVE"}, True),
+        ({"flow_aggressiveness": "MODERATE"}, False),
+        ({"is_regular_hours": False}, False),
+    ],
 }
 CASES = [
     pytest.param(name, changes, fires, id=f"{name}-{number}")
@@ -122,9 +203,13 @@ def test_a_close_under_ema50_is_no_pullback_in_a_trend() -> None:
     assert evaluate(detector(TREND), frame(under))["fired"].to_list() == [False]
 
 
-def test_reversals_in_the_power_hour_happen_on_half_days_and_opening_drives_never_late() -> None:
+@pytest.mark.parametrize("name", [POWER, SQUEEZE, FLIP, PIN])
+def test_what_happens_before_the_close_happens_on_half_days(name: str) -> None:
     # A half day has 210 minutes: 30 minutes before its close are 180 after its open.
-    half_day = FIRED[POWER] | {"minutes_to_close": 30, "minutes_since_open": 180}
-    assert evaluate(detector(POWER), frame(half_day))["fired"].to_list() == [True]
+    half_day = FIRED[name] | {"minutes_to_close": 30, "minutes_since_open": 180}
+    assert evaluate(detector(name), frame(half_day))["fired"].to_list() == [True]
+
+
+def test_an_opening_drive_is_never_late() -> None:
     late = FIRED[DRIVE] | {"minutes_since_open": 180, "minutes_to_close": 30}
     assert evaluate(detector(DRIVE), frame(late))["fired"].to_list() == [False]

@@ -18,17 +18,24 @@ from strategy_pipeline_tests.detectors.known_rows import (
     BREAKOUT,
     DRIVE,
     FIRED,
+    FLIP,
     INDEX_REVERSION,
+    INSTITUTIONS,
     KNOWN,
+    PIN,
     POWER,
     REVERSION,
+    SQUEEZE,
+    SWEEPS,
     TREND,
 )
 from strategy_pipeline_tests.detectors.rows import Row, detector, frame, mirrored, row, twin_of
 
-PRICES = [name for name, dtype in INPUT_DTYPES.items() if dtype.is_float() and not name.endswith(
-    ("_pct", "_5m", "_15m", "_1h")) and not name.startswith(("rsi", "rvol", "flow"))]  # fmt: skip
-PRICES += ["ema21_15m", "ema50_15m", "ema21_1h", "ema50_1h"]
+PRICES = (
+    "close", "prev_close", "prev_bar_close", "session_high", "session_low", "or_high", "or_low", "range_high_20",
+    "range_low_20", "swing_high", "swing_low", "ema21", "ema50", "ema200", "ema21_15m", "ema50_15m", "ema21_1h",
+    "ema50_1h", "atr14", "max_gamma_strike", "gamma_flip", "max_pain_strike",
+)  # fmt: skip
 
 
 def hundredths(low: float, high: float) -> st.SearchStrategy[float]:
@@ -43,22 +50,32 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "close": hundredths(96, 104),
     **{name: maybe(hundredths(95, 105)) for name in (
         "session_high", "session_low", "or_high", "or_low", "range_high_20", "range_low_20", "swing_high", "swing_low",
-        "ema21", "ema50", "ema200", "ema21_15m", "ema50_15m", "ema21_1h", "ema50_1h")},
+        "ema21", "ema50", "ema200", "ema21_15m", "ema50_15m", "ema21_1h", "ema50_1h", "prev_bar_close",
+        "max_gamma_strike", "gamma_flip", "max_pain_strike")},
     "atr14": maybe(hundredths(0, 3)),
     **{name: maybe(hundredths(0, 100)) for name in (
         "rsi14", "rsi14_5m", "rsi14_15m", "rsi14_1h", "rsi_div_bull", "rsi_div_bear", "flow_score",
-        "mtf_support_long_pct", "mtf_support_short_pct")},
+        "mtf_support_long_pct", "mtf_support_short_pct", "flow_institutional_score", "flow_buy_pressure_pct",
+        "flow_large_pct", "oi_pin_share_pct", "call_volume_share_pct")},
     "rsi14_delta": maybe(hundredths(-15, 15)),
-    **{name: maybe(hundredths(-3, 3)) for name in ("vwap_dist_pct", "session_move_pct", "gap_pct")},
+    **{name: maybe(hundredths(-3, 3)) for name in ("vwap_dist_pct", "session_move_pct", "gap_pct", "mom3_pct")},
+    "net_gex_ratio": maybe(hundredths(-1, 1)),
+    "gamma_flip_slope": maybe(hundredths(0, 1)),
+    "gex_gross_adv_pct": maybe(hundredths(0, 20)),
+    "opt_rvol": maybe(hundredths(0, 3)),
+    "gex_at_pin": maybe(hundredths(-9, 9)),
+    "oi_at_pin": maybe(st.integers(0, 20_000)),
     "rvol": maybe(hundredths(0, 6)),
-    **{name: maybe(st.booleans()) for name in ("patient_candle", "higher_lows", "lower_highs")},
+    **{name: maybe(st.booleans()) for name in ("patient_candle", "higher_lows", "lower_highs", "is_0dte")},
     **{name: maybe(st.integers(0, 7)) for name in (
         "flow_sweeps_bull", "flow_sweeps_bear", "flow_blocks_bull", "flow_blocks_bear")},
     "minutes_since_open": maybe(st.integers(1, 390)),
     "minutes_to_close": maybe(st.integers(0, 390)),
+    "minutes_to_expiry": maybe(st.integers(0, 600)),
     "trend_state": maybe(st.sampled_from(["volatile", "trending_up", "trending_down", "choppy", "ranging"])),
     "flow_bias": maybe(st.sampled_from(["bullish", "bearish", "neutral"])),
     "flow_trend": maybe(st.sampled_from(["INCREASING", "STABLE", "DECREASING"])),
+    "flow_aggressiveness": maybe(st.sampled_from(["PASSIVE", "MODERATE", "AGGRESSIVE", "VERY_AGGRESSIVE"])),
 }  # fmt: skip
 # Any subset of columns redrawn from the whole range, the rest as in a row that fires: gates open often.
 CHANGES = st.lists(st.sampled_from(sorted(VALUES)), max_size=6, unique=True).flatmap(
@@ -123,6 +140,16 @@ RISING: list[tuple[str, str, list[float], Row]] = [
     (TREND, "flow_score", [0.0, 69.9, 70.0, 100.0], {"flow_sweeps_bull": 0, "flow_trend": "STABLE"}),
     (POWER, "close", [98.5, 98.45, 98.3, 98.2, 98.1, 98.0], {}),
     (POWER, "session_move_pct", [0.5, 0.0, -0.4, -1.0, -3.0], {}),
+    (SQUEEZE, "rvol", [1.3, 1.49, 1.5, 1.9, 2.0, 2.9, 3.0, 9.0], {}),
+    (SQUEEZE, "close", [100.99, 100.9, 100.7, 100.6, 100.5], {}),
+    (SQUEEZE, "net_gex_ratio", [-0.1, -0.2, -0.35, -0.5, -1.0], {}),
+    (FLIP, "rvol", [0.0, 1.0, 1.5, 2.9, 3.0, 9.0], {}),
+    (PIN, "close", [99.51, 99.6, 99.9, 99.95, 99.99], {}),
+    (PIN, "oi_pin_share_pct", [0.0, 6.0, 18.0, 30.0, 60.0], {}),
+    (SWEEPS, "flow_score", [70.0, 79.9, 80.0, 89.9, 90.0, 100.0], {}),
+    (SWEEPS, "flow_buy_pressure_pct", [60.0, 69.9, 70.0, 79.9, 80.0, 100.0], {}),
+    (INSTITUTIONS, "flow_institutional_score", [0.0, 79.9, 80.0, 84.9, 85.0, 90.0, 95.0, 100.0], {}),
+    (INSTITUTIONS, "flow_buy_pressure_pct", [70.0, 74.9, 75.0, 80.0, 85.0, 100.0], {}),
 ]
 
 
@@ -149,7 +176,9 @@ def test_a_missing_required_input_keeps_a_detector_silent_and_is_named(of: Detec
 NEUTRAL = {
     "flow_alignment": 50.0, "divergence": 50.0, "rsi_momentum": 50.0, "institutional_flow": 50.0,
     "overnight_gap": 50.0, "mtf_alignment": 50.0, "mtf_trend_strength": 50.0, "level_freshness": 50.0,
-    "reversal_confirmation": 50.0, "swing_structure": 50.0,
+    "reversal_confirmation": 50.0, "swing_structure": 50.0, "volume_skew": 50.0, "time_decay": 50.0,
+    "flip_significance": 50.0, "time_to_expiry": 50.0, "hedging_intensity": 50.0, "options_volume": 50.0,
+    "volume_momentum": 50.0, "dealer_gamma": 50.0, "institutional": 50.0,
 }  # fmt: skip
 
 
@@ -165,7 +194,8 @@ def test_without_optional_inputs_a_detector_still_fires_with_neutral_factors(of:
         optional = set(factor.expression.meta.root_names()) & set(of.inputs_optional)
         if not optional:
             assert result["factors"][factor.name] == full["factors"][factor.name]
-        elif factor.name != "ema_alignment":  # ema200 only adds points; its case stands in the factor table
+        # ema200 and the distance to VWAP only add points here; their cases stand in the factor table.
+        elif factor.name not in ("ema_alignment", "technical"):
             assert result["factors"][factor.name] == NEUTRAL[factor.name]
 
 

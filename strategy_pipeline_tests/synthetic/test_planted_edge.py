@@ -13,6 +13,7 @@ from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.backtest.inputs import run_detectors, tradable_bars
 from strategy_pipeline.backtest.statistics import DetectorSummary, summarise
 from strategy_pipeline.detectors.catalogue import CATALOGUE
+from strategy_pipeline.detectors.inputs import OPTION_INPUTS
 from strategy_pipeline.ingestion.bars import historical_bars
 from strategy_pipeline.ingestion.corporate_actions import merged, parse_corporate_actions
 from strategy_pipeline.ingestion.flat_files import LocalFlatFileStore
@@ -53,7 +54,7 @@ def _summaries(market: SyntheticMarket, folder: Path) -> dict[str, DetectorSumma
         tradable_bars(bars.filter(pl.col("timeframe") == "1m"), actions, sessions[0]),
         actions,
         BacktestConfig(timeframe=PLANTED_TIMEFRAME),
-        [detector.name for detector in CATALOGUE],
+        [one.name for one in CATALOGUE if OPTION_INPUTS.isdisjoint(one.inputs_required)],
     )
     found = summarise(
         pl.concat([one.trades for one in tables.values()]),

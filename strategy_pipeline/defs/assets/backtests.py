@@ -144,6 +144,8 @@ def backtest_report(
 ) -> dg.MaterializeResult:
     names = [name for name in catalogue.ALL_NAMES if not config.only or name in config.only]
     tables, run = _read_results(lake, names), config.to_config()
+    if not config.only:
+        tables = _without_detectors_of_an_absent_tape(tables)
     arguments, numbers, days = _for_statistics(tables, run)
     evidence = _evidence(lake, tables, run, days)
     summaries = summarise(*arguments, settings=numbers, evidence=evidence)
@@ -263,6 +265,21 @@ def _read_results(lake: Lake, names: Sequence[str]) -> DetectorTables:
     return DetectorTables(trades, dispositions, equity, coverage.sort(order), NO_TRIALS)
 
 
+def _without_detectors_of_an_absent_tape(tables: DetectorTables) -> DetectorTables:
+    """`tables` without the flow detectors that found no option print at all: a report lists the seventeen always."""
+    flow = pl.col("detector").is_in([detector.name for detector in catalogue.OF_THE_TAPE])
+    untaped = flow & (pl.col("missing_inputs").list.set_intersection(list(catalogue.REASONS)).list.len() > 0)
+    silent = tables.coverage.filter(untaped)["detector"].implode()
+    kept = ~pl.col("detector").is_in(silent)
+    return replace(
+        tables,
+        trades=tables.trades.filter(kept),
+        dispositions=tables.dispositions.filter(kept),
+        equity=tables.equity.filter(kept),
+        coverage=tables.coverage.filter(kept),
+    )
+
+
 def _symbols_of(lake: Lake, config: BacktestChoice, days: Sequence[date]) -> tuple[str, ...]:
     """The symbols that were tested: those asked for, else those of the features."""
     if config.symbols:
@@ -351,7 +368,7 @@ def _pictures(
 ) -> dict[str, dg.MetadataValue]:
     """The forest plot, and the pooled equity curve, as Markdown."""
     daily = tables.equity.group_by("session").agg(pl.col("pnl_usd").sum()).sort("session")
-    books = max(1, tables.equity["detector"].n_unique())
+    books = max(1, sum(one.testable for one in summaries))
     curve = equity_chart(
         days, daily["pnl_usd"].to_numpy() / books, config.initial_equity_usd, pooled.drawdown, trades=pooled.trades
     )
