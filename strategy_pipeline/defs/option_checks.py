@@ -11,6 +11,7 @@ from strategy_pipeline.defs.checks import contract_holds, keys_of_run
 from strategy_pipeline.defs.partitions import SESSIONS
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import (
+    ATM_IV_DAILY,
     GAMMA_EXPOSURE_SNAPSHOTS,
     HISTORICAL_GREEKS,
     OPEN_INTEREST,
@@ -48,6 +49,13 @@ def _contract_check(table: Table) -> dg.AssetChecksDefinition:
     return check
 
 
-CHECKED_TABLES = (RATE_CURVE, OPEN_INTEREST, OPTION_CONTRACTS, HISTORICAL_GREEKS, GAMMA_EXPOSURE_SNAPSHOTS)
+CHECKED_TABLES = (
+    RATE_CURVE,
+    OPEN_INTEREST,
+    OPTION_CONTRACTS,
+    HISTORICAL_GREEKS,
+    GAMMA_EXPOSURE_SNAPSHOTS,
+    ATM_IV_DAILY,
+)
 
 option_checks = [_contract_check(table) for table in CHECKED_TABLES]

@@ -20,6 +20,7 @@ POLICIES = {
     "bars": GroupPolicy("team:market-data", frozenset({"polars", "parquet"})),
     "market": GroupPolicy("team:research", frozenset({"parquet"})),
     "options": GroupPolicy("team:options", frozenset({"polars", "numba", "parquet"})),
+    "volatility": GroupPolicy("team:options", frozenset({"parquet"})),
     "features": GroupPolicy("team:research", frozenset({"polars", "parquet"})),
     "backtests": GroupPolicy("team:research", frozenset({"parquet"})),
 }

@@ -13,16 +13,14 @@ from strategy_pipeline.defs.assets.option_reference import option_reference_asse
 from strategy_pipeline.defs.assets.options import option_assets
 from strategy_pipeline.defs.assets.reference import reference_assets
 from strategy_pipeline.defs.assets.sql import sql_assets, sql_checks
+from strategy_pipeline.defs.assets.volatility import volatility_assets
 from strategy_pipeline.defs.option_checks import option_checks
 from strategy_pipeline.sql_models.model import SqlModel, load_models
-
-# Models of which no asset makes the inputs.
-WITHOUT_INPUTS = frozenset({"iv_percentile_cache"})
 
 
 def graph_models() -> dict[str, SqlModel]:
     """The SQL models that are part of the graph."""
-    return {name: model for name, model in load_models().items() if name not in WITHOUT_INPUTS}
+    return load_models()
 
 
 def all_assets(models: Mapping[str, SqlModel]) -> dict[str, list[dg.AssetsDefinition]]:
@@ -33,6 +31,7 @@ def all_assets(models: Mapping[str, SqlModel]) -> dict[str, list[dg.AssetsDefini
         "bars": bars_assets,
         "market": market_assets,
         "options": option_assets,
+        "volatility": volatility_assets,
         "features": features_assets,
         "backtests": backtest_assets,
     }

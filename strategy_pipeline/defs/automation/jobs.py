@@ -6,7 +6,7 @@ from strategy_pipeline.defs.assets.flat_files import OPTION_FILE_DATASETS
 from strategy_pipeline.defs.policies import RETRY_TAGS
 
 BACKFILL_GROUPS = ("flat_files", "reference", "bars", "market", "features")
-OPTION_GROUPS = ("options",)
+OPTION_GROUPS = ("options", "volatility")
 BACKTEST_GROUPS = ("backtests",)
 # What only options need; the files of their quotes are the largest there are, so bars come without them.
 OF_OPTIONS = dg.AssetSelection.assets(*OPTION_FILE_DATASETS, "rate_curve", "open_interest", "option_contracts")
@@ -21,7 +21,7 @@ backfill_bars = dg.define_asset_job(
 backfill_options = dg.define_asset_job(
     "backfill_options",
     selection=OF_OPTIONS | dg.AssetSelection.assets("corporate_actions") | dg.AssetSelection.groups(*OPTION_GROUPS),
-    description="The option files of a range of sessions, their chains and dealer gamma, in one run; bars come first.",
+    description="Option files of a range of sessions, their chains, dealer gamma and volatility; bars come first.",
     tags=RETRY_TAGS,
 )
 
