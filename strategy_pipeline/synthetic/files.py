@@ -12,11 +12,15 @@ from pathlib import Path
 import polars as pl
 
 from strategy_pipeline.ingestion.layout import DATASETS, key_for
-from strategy_pipeline.lake.files import gzip_stored, holds, publish_bytes
+from strategy_pipeline.lake.files import holds, publish_bytes
 from strategy_pipeline.market.calendar import at_new_york, session
 from strategy_pipeline.market.symbols import Instrument
 from strategy_pipeline.synthetic.market import Noise, PriceProcess
+from strategy_pipeline.synthetic.option_files import option_objects, option_references
+from strategy_pipeline.synthetic.options import OptionDay, OptionMarket
 from strategy_pipeline.synthetic.plan import LAST_SESSION, MarketPlan, plan_market
+from strategy_pipeline.synthetic.text import csv_gz, dollars
+from strategy_pipeline.synthetic.volatility_index import VolatilityIndex
 
 SPLITS_KEY, DIVIDENDS_KEY = "reference/splits.csv", "reference/dividends.csv"
 STOCK_HEADER = "ticker,volume,open,close,high,low,window_start,transactions"
@@ -25,17 +29,6 @@ INDEX_HEADER = "ticker,open,close,high,low,window_start"
 _PUBLICATION_TIME = time(11, 0)
 # What the first version of the revised minute had too much: a later cancelled block trade.
 _CANCELLED_CENTS, _CANCELLED_SHARES = 12, 4_000
-
-# Suffix of a price by its cents, as the vendor prints it: 13.9, 13.94, 14.
-_CENTS = pl.Series(
-    ["" if c == 0 else f".{c // 10}" if c % 10 == 0 else f".{c:02d}" for c in range(100)], dtype=pl.String
-)
-
-
-def _dollars(column: str) -> pl.Expr:
-    """A column of whole cents as the decimal text of $."""
-    price = pl.col(column)
-    return (price // 100).cast(pl.String) + pl.lit(_CENTS).gather(price % 100)
 
 
 def published_at(day: date) -> datetime:
@@ -48,17 +41,17 @@ def _bodies(bars: pl.DataFrame, header: str, fields: list[pl.Expr]) -> Iterator[
     lines = bars.select("session", line=pl.concat_str(fields, separator=","))
     texts = lines.group_by("session", maintain_order=True).agg(pl.col("line").str.join("\n"))
     for day, text in texts.iter_rows():
-        yield day, gzip_stored(f"{header}\n{text}\n".encode())
+        yield day, csv_gz(header, text)
 
 
 def _stock_files(bars: pl.DataFrame) -> Iterator[tuple[date, bytes]]:
-    prices = [_dollars(name) for name in ("open", "close", "high", "low")]
+    prices = [dollars(name) for name in ("open", "close", "high", "low")]
     fields = [pl.col("ticker"), pl.col("volume"), *prices, pl.col("window_start"), pl.col("transactions")]
     return _bodies(bars, STOCK_HEADER, fields)
 
 
 def _index_files(bars: pl.DataFrame) -> Iterator[tuple[date, bytes]]:
-    prices = [_dollars(name) for name in ("open", "close", "high", "low")]
+    prices = [dollars(name) for name in ("open", "close", "high", "low")]
     return _bodies(bars, INDEX_HEADER, [pl.col("ticker"), *prices, pl.col("window_start")])
 
 
@@ -76,21 +69,45 @@ class SyntheticMarket:
         end: date = LAST_SESSION,
         *,
         history: int = 60,
+        past: int = 0,
+        volatility_indices: bool = False,
+        option_sessions: int = 0,
         plant: bool = True,
         noise: Noise = "as_drawn",
     ) -> None:
-        self.plan: MarketPlan = plan_market(seed, sessions, symbols, end, history=history, plant=plant)
-        self._process = PriceProcess(self.plan, noise)
+        self.plan: MarketPlan = plan_market(
+            seed,
+            sessions,
+            symbols,
+            end,
+            history=history,
+            past=past,
+            volatility_indices=volatility_indices,
+            option_sessions=option_sessions,
+            plant=plant,
+        )
+        self.prices = PriceProcess(self.plan, noise)
+        self.vix = VolatilityIndex(self.prices)
 
-    @property
+    @cached_property
     def minutes(self) -> pl.DataFrame:
         """Raw minute bars with prices in whole cents; see ``PriceProcess.minutes``."""
-        return self._process.minutes
+        return self._with_indices(self.prices.minutes, self.vix.minutes if self.plan.volatility_indices else None)
 
-    @property
+    @cached_property
     def days(self) -> pl.DataFrame:
         """Raw day bars with prices in whole cents; see ``PriceProcess.days``."""
-        return self._process.days
+        return self._with_indices(self.prices.days, self.vix.days if self.plan.volatility_indices else None)
+
+    def _with_indices(self, bars: pl.DataFrame, indices: pl.DataFrame | None) -> pl.DataFrame:
+        if indices is None:
+            return bars
+        return pl.concat([bars, indices]).sort("session", "ticker", "window_start", maintain_order=True)
+
+    def option_days(self) -> Iterator[OptionDay]:
+        """What is published about options, session by session; nothing when the plan has none."""
+        if self.plan.options is not None:
+            yield from OptionMarket(self.plan.options, self.prices, self.vix).days()
 
     def watchlist(self) -> tuple[Instrument, ...]:
         """The symbols to watch, with asset class and volume proxy."""
@@ -111,10 +128,14 @@ class SyntheticMarket:
                 objects[key_for(DATASETS[f"us_stocks_sip/{grain}_aggs_v1"], day)] = (content, published_at(day))
             for day, content in _index_files(bars.filter(is_index)):
                 objects[key_for(DATASETS[f"us_indices/{grain}_aggs_v1"], day)] = (content, published_at(day))
-        declared = published_at((*self.plan.history, *self.plan.sessions)[0])
+        declared = published_at((*self.plan.past, *self.plan.history, *self.plan.sessions)[0])
         objects[SPLITS_KEY] = (self._splits_csv().encode(), declared)
         objects[DIVIDENDS_KEY] = (self._dividends_csv().encode(), declared)
         objects[self.revised_key] = (objects[self.revised_key][0], published_at(self.plan.revised_on))
+        if self.plan.options is not None:
+            objects |= {key: (content, declared) for key, content in option_references(self.plan.options).items()}
+        for options in self.option_days():
+            objects |= option_objects(options, published_at(options.day))
         return objects
 
     @cached_property

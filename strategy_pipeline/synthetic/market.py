@@ -4,7 +4,7 @@ Every price path is a martingale (E[S] constant) but for the planted recoveries 
 symmetric noise times a volatility that does not look at them, compounded. What files look like is in ``files.py``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from functools import cached_property
@@ -49,7 +49,10 @@ _POST_MARKET = (0, 5, 30, 90)
 
 @dataclass(frozen=True)
 class _Path:
-    """One symbol on its newest share basis: $ after each step of a minute and of a past session, shares by minute."""
+    """One symbol on its newest share basis: $ after each step of a minute and of an earlier session, shares by minute.
+
+    `daily_history` holds the sessions of the plan's past and history.
+    """
 
     prices: Array
     volume: Ints | None
@@ -57,7 +60,7 @@ class _Path:
 
 
 @dataclass(frozen=True)
-class _Bars:
+class Bars:
     """Columns of raw bars: prices in whole cents, volume in shares or None for an index."""
 
     opens: Ints
@@ -158,6 +161,30 @@ class PriceProcess:
             until = min(after + RECOVERY_MINUTES, int(self._starts[self._session_of[one.session] + 1]))
             returns[after:until] += one.recovery_bps / 10_000.0 / (RECOVERY_MINUTES * STEPS)
 
+    @cached_property
+    def _past_market(self) -> Array:
+        """Returns of the market index in the plan's past, [sessions, steps]."""
+        return self._own_past(next(one for one in self.plan.securities if one.symbol == MARKET))
+
+    def _own_past(self, security: Security) -> Array:
+        """A security's own returns in the plan's past, from streams of their own, so that nothing later changes."""
+        name, days = security.symbol, len(self.plan.past)
+        level = growth(_DAY_SPREAD * smooth(self._normals(f"past/activity/{name}", (days + _DAY_WINDOW,)), _DAY_WINDOW))
+        vol = security.vol_15m_pct / 100.0 * level
+        returns = self._normals(f"past/steps/{name}", (days, _HISTORY_STEPS)) * vol[:, None]
+        returns[:, 0] += self._normals(f"past/nights/{name}", (days,)) * (security.vol_overnight_pct / 100.0)
+        return returns
+
+    def _with_past(self, security: Security, start: float, history: Array) -> Array:
+        """Prices of the past and of the history: the past ends where the history begins, at `start`."""
+        if not self.plan.past:
+            return history
+        returns = self._past_market
+        if security.symbol != MARKET:
+            returns = self._own_past(security) + security.market_beta * returns
+        chain = (1.0 + returns).ravel().cumprod()
+        return np.concatenate([(chain * (start / chain[-1])).reshape(returns.shape), history])
+
     def _rearranged(self, returns: Array) -> Array:
         """The variant's returns: the same for all symbols, so that funds go on tracking their indices."""
         if self.noise == "as_drawn":
@@ -181,7 +208,8 @@ class PriceProcess:
                 factors[self._starts[self._session_of[dividend.ex_date]], 0] *= 1.0 - dividend.yield_bps / 10_000.0
         chain = np.concatenate([[start], (1.0 + history).ravel(), factors.ravel()]).cumprod()
         earlier = history.size + 1
-        return chain[earlier:].reshape(returns.shape), chain[1:earlier].reshape(history.shape)
+        before = self._with_past(security, start, chain[1:earlier].reshape(history.shape))
+        return chain[earlier:].reshape(returns.shape), before
 
     @cached_property
     def _paths(self) -> Mapping[str, _Path]:
@@ -233,7 +261,7 @@ class PriceProcess:
         return basis
 
     @cached_property
-    def _regular(self) -> Mapping[str, _Bars]:
+    def _regular(self) -> Mapping[str, Bars]:
         """Every symbol's raw minute bars of regular hours, without anything wrong in them."""
         bars = {}
         for one in self.plan.securities:
@@ -241,8 +269,23 @@ class PriceProcess:
             basis = self._by_session(self._basis(one, self.plan.sessions).astype(np.float64))
             steps = cents(path.prices * basis[:, None])
             volume = None if path.volume is None else np.maximum(path.volume // basis.astype(np.int64), 1)
-            bars[one.symbol] = _Bars(steps[:, 0], steps.max(axis=1), steps.min(axis=1), steps[:, -1], volume)
+            bars[one.symbol] = Bars(steps[:, 0], steps.max(axis=1), steps.min(axis=1), steps[:, -1], volume)
         return bars
+
+    def market_steps(self) -> tuple[Array, list[Array]]:
+        """The market index in $ after each step of an earlier session, [sessions, steps], and after each minute."""
+        path = self._paths[MARKET]
+        closes = path.prices[:, -1]
+        return path.daily_history, [closes[a:b] for a, b in zip(self._starts[:-1], self._starts[1:], strict=True)]
+
+    def closes(self, symbol: str, day: date) -> Ints:
+        """What a symbol traded at in a session with minutes: its first price and the close of each regular minute.
+
+        Whole cents on the day's own share basis, without anything wrong in them.
+        """
+        at = self._session_of[day]
+        own, bars = slice(self._starts[at], self._starts[at + 1]), self._regular[symbol]
+        return np.concatenate([bars.opens[own][:1], bars.closes[own]])
 
     @cached_property
     def minutes(self) -> pl.DataFrame:
@@ -251,14 +294,11 @@ class PriceProcess:
         Columns: session, ticker (the vendor's), window_start (ns), open, high, low, close (whole cents), volume and
         transactions (null for indices). Thin extended hours surround the regular ones of what trades.
         """
-        starts = np.concatenate(
-            [_nanoseconds(one.open) + _MINUTE_NS * np.arange(one.minutes) for one in self._sessions]
-        )
-        where = np.repeat(np.arange(len(self._sessions)), [one.minutes for one in self._sessions])
+        where, starts = minute_starts(self.plan.sessions)
         frames = []
         for one in self.plan.securities:
             bars = self._regular[one.symbol]
-            frame = _frame(one, self.plan.sessions, where, starts, bars)
+            frame = bars_frame(one, self.plan.sessions, where, starts, bars)
             bad = self.plan.bad_print
             if bad.symbol == one.symbol:
                 wrong = pl.int_range(pl.len()) == self._position(bad)
@@ -278,7 +318,7 @@ class PriceProcess:
         traded[self._starts[1:] - 1] = True
         return traded
 
-    def _extended_hours(self, security: Security, bars: _Bars) -> pl.DataFrame:
+    def _extended_hours(self, security: Security, bars: Bars) -> pl.DataFrame:
         """A few thin minutes before the open, walking over the night's gap, and after the close."""
         where, starts, prices = [], [], []
         basis = self._basis(security, self.plan.sessions)
@@ -296,8 +336,8 @@ class PriceProcess:
         price = np.maximum(np.array(prices, dtype=np.int64), 2)
         chance = uniforms(self.plan.seed, f"volume/extended/{security.symbol}", (len(price),))
         volume = np.floor(security.shares_per_minute * (0.01 + 0.05 * chance) + 1.0).astype(np.int64)
-        thin = _Bars(price, price + 1, price - 1, price, volume)
-        return _frame(security, self.plan.sessions, np.array(where), np.array(starts), thin)
+        thin = Bars(price, price + 1, price - 1, price, volume)
+        return bars_frame(security, self.plan.sessions, np.array(where), np.array(starts), thin)
 
     @cached_property
     def days(self) -> pl.DataFrame:
@@ -305,28 +345,32 @@ class PriceProcess:
 
         They hold what the exchange stood by: neither the bad print nor the minute that was revised shows in them.
         """
-        days = (*self.plan.history, *self.plan.sessions)
+        before = (*self.plan.past, *self.plan.history)
+        days = (*before, *self.plan.sessions)
         first, last = self._starts[:-1], self._starts[1:] - 1
         frames = []
         for one in self.plan.securities:
             bars, path = self._regular[one.symbol], self._paths[one.symbol]
-            basis = self._basis(one, self.plan.history)
+            basis = self._basis(one, before)
             earlier = cents(path.daily_history * basis[:, None].astype(np.float64))
             volume = None
             if bars.volume is not None:
-                chance = uniforms(self.plan.seed, f"volume/history/{one.symbol}", (len(earlier),))
+                chance = np.concatenate(
+                    [
+                        uniforms(self.plan.seed, f"volume/{when}/{one.symbol}", (len(sessions),))
+                        for when, sessions in (("past", self.plan.past), ("history", self.plan.history))
+                    ]
+                )
                 past = np.floor(one.shares_per_minute * 390.0 * (0.7 + 0.6 * chance)).astype(np.int64) // basis
                 volume = np.concatenate([past, np.add.reduceat(bars.volume, first)])
-            whole = _Bars(
+            whole = Bars(
                 np.concatenate([earlier[:, 0], bars.opens[first]]),
                 np.concatenate([earlier.max(axis=1), np.maximum.reduceat(bars.highs, first)]),
                 np.concatenate([earlier.min(axis=1), np.minimum.reduceat(bars.lows, first)]),
                 np.concatenate([earlier[:, -1], bars.closes[last]]),
                 volume,
             )
-            zone = _CHICAGO if one.asset_class == INDEX else NEW_YORK
-            starts = np.array([_nanoseconds(datetime.combine(day, time(0), zone)) for day in days], dtype=np.int64)
-            frames.append(_frame(one, days, np.arange(len(days)), starts, whole))
+            frames.append(bars_frame(one, days, np.arange(len(days)), day_starts(days, one.asset_class), whole))
         return pl.concat(frames).sort("session", "ticker", maintain_order=True)
 
 
@@ -334,7 +378,20 @@ def _nanoseconds(moment: datetime) -> int:
     return int(moment.timestamp()) * 1_000_000_000
 
 
-def _frame(security: Security, days: tuple[date, ...], where: Ints, starts: Ints, bars: _Bars) -> pl.DataFrame:
+def minute_starts(days: Sequence[date]) -> tuple[Ints, Ints]:
+    """For every regular minute of `days` the position of its session and its start (ns)."""
+    sessions = [session(day) for day in days]
+    starts = [_nanoseconds(one.open) + _MINUTE_NS * np.arange(one.minutes) for one in sessions]
+    return np.repeat(np.arange(len(sessions)), [one.minutes for one in sessions]), np.concatenate(starts)
+
+
+def day_starts(days: Sequence[date], asset_class: str) -> Ints:
+    """The vendor's start of each day's bar (ns): midnight New York, for indices midnight Chicago."""
+    zone = _CHICAGO if asset_class == INDEX else NEW_YORK
+    return np.array([_nanoseconds(datetime.combine(day, time(0), zone)) for day in days], dtype=np.int64)
+
+
+def bars_frame(security: Security, days: tuple[date, ...], where: Ints, starts: Ints, bars: Bars) -> pl.DataFrame:
     """Bars of one security as rows; `where` is the position of each row's session in `days`."""
     absent = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(starts))
     ticker = vendor_ticker(security.symbol, security.asset_class)

@@ -10,6 +10,8 @@ from strategy_pipeline.errors import SettingsError
 from strategy_pipeline.market.calendar import next_session, session, session_offset, sessions_between
 from strategy_pipeline.market.symbols import EQUITY_ETF, INDEX, STOCK, Instrument, instrument
 from strategy_pipeline.synthetic.draws import uniforms
+from strategy_pipeline.synthetic.option_plan import OptionsPlan, plan_options
+from strategy_pipeline.synthetic.volatility import VOLATILITY_INDICES
 
 LAST_SESSION = date(2024, 12, 20)
 # The index whose returns all others share in.
@@ -89,7 +91,11 @@ class OneMinute:
 
 @dataclass(frozen=True, slots=True)
 class MarketPlan:
-    """Everything that is known about a synthetic market before a price is drawn."""
+    """Everything that is known about a synthetic market before a price is drawn.
+
+    `sessions` have minute bars, `history` before them and `past` before that have day bars only; `options` says what
+    is listed and traded on the last of the sessions.
+    """
 
     seed: int
     sessions: tuple[date, ...]
@@ -101,6 +107,9 @@ class MarketPlan:
     bad_print: OneMinute
     revised: OneMinute
     revised_on: date
+    past: tuple[date, ...] = ()
+    volatility_indices: bool = False
+    options: OptionsPlan | None = None
 
     @property
     def planted(self) -> tuple[News, ...]:
@@ -111,6 +120,11 @@ class MarketPlan:
     def half_days(self) -> tuple[date, ...]:
         """Sessions of 210 minutes inside the minute window."""
         return tuple(day for day in self.sessions if session(day).session_type == "half")
+
+    @property
+    def context_symbols(self) -> tuple[str, ...]:
+        """Symbols that say something about the market and are not traded: the volatility indices, if published."""
+        return VOLATILITY_INDICES if self.volatility_indices else ()
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
@@ -192,32 +206,51 @@ def plan_market(
     end: date = LAST_SESSION,
     *,
     history: int = 60,
+    past: int = 0,
+    volatility_indices: bool = False,
+    option_sessions: int = 0,
     plant: bool = True,
 ) -> MarketPlan:
     """Fixes a market's calendar and its peculiarities.
 
-    `sessions` of minute bars end on the session `end`; `history` further sessions before them have day bars only.
-    The default window holds the end of daylight saving time (2024-11-03) and a half day (2024-11-29). With `plant`
-    false the same news breaks but nothing follows it. Raises SettingsError for a size that cannot be, CalendarError
-    for an `end` that is no session.
+    `sessions` of minute bars end on the session `end`; `history` further sessions before them have day bars only, and
+    so have `past` sessions before those, which leave every later bar as it is. `volatility_indices` publishes VIX and
+    VIX3M; the last `option_sessions` sessions have options. The default window holds the end of daylight saving time
+    (2024-11-03) and a half day (2024-11-29). With `plant` false the same news breaks but nothing follows it. Raises
+    SettingsError for a size that cannot be, CalendarError for an `end` that is no session.
     """
-    if sessions < 1 or history < 0:
+    if sessions < 1 or history < 0 or past < 0:
         raise SettingsError(f"The synthetic market needs at least one session, not {sessions}.")
+    if option_sessions and not 0 < option_sessions < sessions:
+        raise SettingsError(
+            f"The synthetic market of {sessions} sessions cannot have options on {option_sessions} of them: the first "
+            "session has none, because strikes are listed around the close before."
+        )
     first = session_offset(end, 1 - sessions)
     days = tuple(sessions_between(first, end))
     earlier = tuple(sessions_between(session_offset(first, -history), first)[:-1])
+    before = tuple(sessions_between(session_offset(first, -history - past), first)[:past])
     listed = securities(symbols)
     calm = "ECHO"
     at = {share: days[int(share * len(days))] for share in (0.4, 0.55, 0.7, 0.94)}
+    splits = (Split(calm, at[0.7], 1, 4),)
     return MarketPlan(
         seed=seed,
         sessions=days,
         history=earlier,
         securities=listed,
         news=_news(seed, days, listed, plant),
-        splits=(Split(calm, at[0.7], 1, 4),),
+        splits=splits,
         dividends=(Dividend(calm, at[0.4], 30), Dividend("SPY", at[0.55], 32)),
         bad_print=OneMinute(calm, at[0.55], 77),
         revised=OneMinute("ALFA", at[0.94], 141),
         revised_on=session_offset(next_session(at[0.94]), 2),
+        past=before,
+        volatility_indices=volatility_indices,
+        options=plan_options(seed, days[-option_sessions:], _listed_from(splits)) if option_sessions else None,
     )
+
+
+def _listed_from(splits: tuple[Split, ...]) -> dict[str, date]:
+    """A symbol whose shares split has options from then on only: nobody has to say what the older ones deliver."""
+    return {split.symbol: split.execution_date for split in splits}

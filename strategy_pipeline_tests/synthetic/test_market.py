@@ -6,9 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from strategy_pipeline.analytics.regime import market_regime
+from strategy_pipeline.lake.tables import MARKET_BREADTH
 from strategy_pipeline.market.calendar import session
 from strategy_pipeline.synthetic.market import PriceProcess, cents
 from strategy_pipeline.synthetic.plan import RECOVERY_MINUTES, News, plan_market
+from strategy_pipeline.synthetic.volatility_index import VolatilityIndex
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +191,44 @@ def test_a_driftless_price_is_expected_where_it_is() -> None:
             growths.append(closes[-1] / closes[0] - 1.0)
     # A random walk of 240 draws with a spread of about 10 %: the standard error is near 0.7 %.
     assert abs(np.mean(growths)) < 3.0 * np.std(growths) / np.sqrt(len(growths))
+
+
+def test_a_longer_past_leaves_every_later_bar_alone_and_ends_where_it_begins(market: PriceProcess) -> None:
+    longer = PriceProcess(plan_market(past=200))
+    assert longer.minutes.equals(market.minutes)
+    first = market.plan.history[0]
+    assert longer.days.filter(pl.col("session") >= first).equals(market.days)
+    added = longer.days.filter(pl.col("session") < first)
+    assert added["session"].n_unique() == 200
+    for ticker in ("I:SPX", "SPY", "ECHO", "ALFA"):
+        before = added.filter(pl.col("ticker") == ticker)["close"][-1]
+        opened = market.days.filter(pl.col("ticker") == ticker)["open"][0]
+        # One night and a quarter of an hour lie between them: 1.5 % at most for the wildest of these.
+        assert abs(opened / before - 1.0) < 0.05
+
+
+def test_the_past_moves_like_the_history() -> None:
+    days = PriceProcess(plan_market(past=200)).days
+    returns = {
+        ticker: days.filter(pl.col("ticker") == ticker)["close"].log().diff().to_numpy()[1:200]
+        for ticker in ("I:SPX", "SPY", "ALFA")
+    }
+    # 0.18 % and 0.56 % a quarter of an hour, 26 of them a session, and nights of 0.4 and 1.2 %, with a share of 0.6 in
+    # the market: 1.0 % and 3.2 % a session.
+    assert returns["I:SPX"].std() == pytest.approx(0.0100, rel=0.2)
+    assert returns["ALFA"].std() == pytest.approx(0.0317, rel=0.2)
+    assert np.corrcoef(returns["I:SPX"], returns["SPY"])[0, 1] > 0.999
+
+
+def test_with_the_past_every_session_with_minutes_has_a_regime() -> None:
+    prices = PriceProcess(plan_market(past=200, volatility_indices=True))
+    known = pl.col("session").cast(pl.Datetime("us")).dt.replace_time_zone("UTC") + pl.duration(hours=22)
+    bars = pl.concat([prices.days, VolatilityIndex(prices).days]).with_columns(
+        pl.col("open", "high", "low", "close") / 100.0, pl.col("volume").cast(pl.Float64), available_at=known
+    )
+    spy, vix, vix3m = (bars.filter(pl.col("ticker") == ticker) for ticker in ("SPY", "I:VIX", "I:VIX3M"))
+    rows = market_regime(spy, vix, MARKET_BREADTH.empty(), vix3m_daily=vix3m)
+    shown = rows.filter(pl.col("session").is_in(prices.plan.sessions))
+    assert shown.height == 90
+    assert shown.select("market_regime", "vix_percentile_pct", "vix_term_ratio", "adx").null_count().row(0) == (0,) * 4
+    assert shown["market_regime"].n_unique() >= 4
