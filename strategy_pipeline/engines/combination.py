@@ -33,7 +33,8 @@ WATERFALL_SCHEMA = pl.Schema(
 def contributions(scores: pl.DataFrame) -> pl.DataFrame:
     """One row for each request of ``context_scores``: its key, <engine>_ln and <engine>_status of the five engines.
 
-    Sorted by the key. Raises DataError when a request lacks an engine's row: a silent engine is not a neutral one.
+    regime_label stands beside them for the strategy filter. Sorted by the key. Raises DataError when a request lacks an
+    engine's row: a silent engine is not a neutral one.
     """
     engine = pl.col("engine").cast(pl.String)
     wide = (
@@ -41,6 +42,7 @@ def contributions(scores: pl.DataFrame) -> pl.DataFrame:
         .agg(
             *(pl.col("contribution_ln").filter(engine == name).first().alias(f"{name}_ln") for name in ENGINES),
             *(pl.col("status").filter(engine == name).first().alias(f"{name}_status") for name in ENGINES),
+            pl.col("label").filter(engine == "regime").first().alias("regime_label"),
         )
         .sort(*REQUEST_KEY)
     )
