@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from strategy_pipeline.market.symbols import Instrument
+    from strategy_pipeline.scoring.rules import ScoringRules
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 OWN_WATCHLIST = PROJECT_ROOT / "config" / "watchlist.yaml"
@@ -44,6 +45,7 @@ EXPECTED = {
     "massive_api_key": "the vendor's REST key",
     "massive_base_url": "a URL that starts with https:// or http://",
     "watchlist": "a YAML file with a list of symbols",
+    "thresholds": "a YAML file with thresholds, such as config/thresholds.yaml",
     "database_url": "a URL that starts with postgresql://",
     "dagster_postgres_url": "a URL that starts with postgresql://",
     "log_level": "one of DEBUG, INFO, WARNING, ERROR",
@@ -66,11 +68,12 @@ class Settings(BaseSettings):
     massive_api_key: SecretStr | None = None
     massive_base_url: str = "https://api.massive.com"
     watchlist: Path = OWN_WATCHLIST
+    thresholds: Path = PROJECT_ROOT / "config" / "thresholds.yaml"
     database_url: SecretStr | None = None
     dagster_postgres_url: SecretStr | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO")
 
-    @field_validator("strategy_home", "watchlist")
+    @field_validator("strategy_home", "watchlist", "thresholds")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
@@ -321,3 +324,25 @@ def _refuse_unknown(path: Path, entry: object, fields: Mapping[Any, Any]) -> Non
             raise SettingsError(
                 f"WATCHLIST {path}: {key} of {entry!r} is no text; write it in quotes, or leave it out."
             )
+
+
+def load_thresholds(path: Path) -> "ScoringRules":
+    """The rules of a thresholds file, with the package's own where it says nothing.
+
+    Raises SettingsError naming the file and the entry at fault.
+    """
+    import yaml
+
+    from strategy_pipeline.lake.files import read_text
+    from strategy_pipeline.scoring.rules import rules_from
+
+    try:
+        content = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, UnicodeDecodeError, PipelineError):
+        raise SettingsError(f"THRESHOLDS {path} cannot be read: expected {EXPECTED['thresholds']}.") from None
+    if content is not None and not isinstance(content, dict):
+        raise SettingsError(f"THRESHOLDS {path} holds no mapping: expected entries such as windows and class_floors.")
+    try:
+        return rules_from(content)
+    except SettingsError as error:
+        raise SettingsError(f"THRESHOLDS {path}: {error}") from None

@@ -6,7 +6,8 @@ import pytest
 
 from strategy_pipeline.analytics.regime import REGIME_SYMBOLS
 from strategy_pipeline.errors import SettingsError
-from strategy_pipeline.settings import PROJECT_ROOT, load_settings, load_watchlist
+from strategy_pipeline.scoring.rules import rules_from
+from strategy_pipeline.settings import PROJECT_ROOT, load_settings, load_thresholds, load_watchlist
 
 
 def test_everything_has_a_working_default(tmp_path, monkeypatch):
@@ -124,3 +125,33 @@ def test_a_bad_watchlist_is_answered_with_the_entry_at_fault(tmp_path: Path, tex
 def test_a_missing_watchlist_is_answered_with_its_path(tmp_path):
     with pytest.raises(SettingsError, match=r"absent\.yaml cannot be read"):
         load_watchlist(tmp_path / "absent.yaml")
+
+
+def test_the_default_thresholds_are_the_packages_own():
+    assert load_thresholds(load_settings({}).thresholds).version == rules_from().version
+
+
+def test_a_thresholds_file_may_say_little_or_nothing(tmp_path: Path):
+    file = tmp_path / "thresholds.yaml"
+    file.write_text("class_floors: {STOCK: {rr: 2.5}}\n")
+    assert load_thresholds(file).floor("STOCK", "breakout")["rr"] == 2.5
+    file.write_text("")
+    assert load_thresholds(file).version == rules_from().version
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "windows: {noon: {base: 1}}",
+            r"THRESHOLDS .*thresholds\.yaml: thresholds: windows has the unknown entry 'noon'",
+        ),
+        ("- 1", r"THRESHOLDS .* holds no mapping"),
+        ("a: [", r"THRESHOLDS .* cannot be read"),
+    ],
+)
+def test_bad_thresholds_are_answered_with_the_entry_at_fault(tmp_path: Path, text, sentence):
+    file = tmp_path / "thresholds.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=sentence):
+        load_thresholds(file)

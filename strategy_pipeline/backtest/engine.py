@@ -52,8 +52,8 @@ from strategy_pipeline.lake.tables import (
     PATH_POLICIES,
     QUALITIES,
     SIGNAL_DISPOSITIONS,
-    TIME_WINDOWS,
 )
+from strategy_pipeline.scoring.time_windows import time_window
 
 if TYPE_CHECKING:
     from strategy_pipeline.backtest.simulator import Bars, Outcomes, Rules, Signals
@@ -581,19 +581,10 @@ def _instants(values: np.ndarray) -> pl.Series:
     return pl.Series(values.astype(np.int64)).cast(pl.Datetime("us", "UTC"))
 
 
-def time_window_codes(clock: SessionClock, session: np.ndarray, bar_end: np.ndarray) -> np.ndarray:
-    """Position in TIME_WINDOWS of each bar end (UTC microseconds); `session` are indices of the clock.
-
-    The last 60 minutes of the actual session are tested first, so half days have a power hour (detectors.md section
-    7.1).
-    """
+def _time_windows(clock: SessionClock, session: np.ndarray, bar_end: np.ndarray) -> pl.Series:
+    """The window of each bar end (UTC microseconds); `session` are indices of the clock."""
     since, left = (bar_end - clock.open[session]) // MINUTE_US, (clock.close[session] - bar_end) // MINUTE_US
-    order = [TIME_WINDOWS.index(name) for name in TIME_WINDOWS[:5]]
-    return np.select(
-        [left <= 60, since < 30, since < 90, since < 120, since < 240, since < 300],
-        [TIME_WINDOWS.index("power_hour"), *order],
-        TIME_WINDOWS.index("afternoon"),
-    )
+    return pl.select(time_window(pl.Series(since), pl.Series(left)).cast(pl.String)).to_series()
 
 
 def _trades(
@@ -607,7 +598,7 @@ def _trades(
     badness = np.array([{"final": 0, "provisional": 1, "suspect": 2}[word] for word in QUALITIES])
     entry_quality, exit_quality = prepared.execution.quality[out.entry], prepared.execution.quality[out.exit]
     quality = np.where(badness[entry_quality] >= badness[exit_quality], entry_quality, exit_quality)
-    window = time_window_codes(clock, prepared.arrays.session[out.signal], prepared.arrays.bar_end[out.signal])
+    window = _time_windows(clock, prepared.arrays.session[out.signal], prepared.arrays.bar_end[out.signal])
     held = bars.slot[out.exit] - bars.slot[out.entry] + 1
     frame = own.select(
         pl.lit(run).alias("run_id"),
@@ -658,7 +649,7 @@ def _trades(
         positioning_of(pl.col("net_gex_ratio")).alias("dealer_positioning_at_signal"),
         "dte", "dte_bucket", "contract_ticker",
         *_option_columns(prepared, out),
-        pl.coalesce("time_window", _words(window, TIME_WINDOWS, "window").cast(pl.String)).alias("time_window"),
+        pl.coalesce("time_window", pl.lit(window)).alias("time_window"),
         pl.col("bar_end").alias("label_start"),
         _instants(exit_at).alias("label_end"),
         pl.lit(data_hash).alias("input_hash"),

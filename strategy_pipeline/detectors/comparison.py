@@ -1,5 +1,8 @@
 """How detectors compare numbers: rounding first, step tables, clamps and safe ratios.
 
+A column is never divided by a constant but multiplied with its reciprocal: Polars divides a lone row directly and many
+through the reciprocal, so the two speeds would differ in the last bit.
+
 Only arithmetic on expressions; what is compared with what belongs to the family modules.
 """
 

@@ -49,8 +49,8 @@ def eod_pin_setup(thresholds: EodPinThresholds = EodPinThresholds()) -> Detector
         & (pl.col("oi_at_pin") >= thresholds.oi_at_pin_min),
         factors=(
             Factor("proximity", 0.40, clamp(100.0 - 200.0 * distance_pct)),
-            Factor("oi_concentration", 0.30, clamp(100.0 * pl.col("oi_pin_share_pct") / FULL_SCORE_SHARE_PCT)),
-            Factor("time", 0.20, clamp(100.0 - pl.col("minutes_to_expiry") * 5.0 / 3.0, low=50.0)),
+            Factor("oi_concentration", 0.30, clamp(100.0 / FULL_SCORE_SHARE_PCT * pl.col("oi_pin_share_pct"))),
+            Factor("time", 0.20, clamp(100.0 - 5.0 / 3.0 * pl.col("minutes_to_expiry"), low=50.0)),
             Factor(
                 "dealer_gamma",
                 0.10,

@@ -29,7 +29,7 @@ def gamma_squeeze(side: Side, thresholds: GammaSqueezeThresholds = GammaSqueezeT
     net_gex_ratio, rvol = pl.col("net_gex_ratio"), pl.col("rvol")
     minutes = pl.col("minutes_to_expiry").cast(pl.Float64)
     time_decay = at_most(
-        minutes, ((30.0, 100.0), (60.0, 85.0), (120.0, 70.0), (240.0, 55.0)), otherwise=clamp(100.0 - minutes / 5.0)
+        minutes, ((30.0, 100.0), (60.0, 85.0), (120.0, 70.0), (240.0, 55.0)), otherwise=clamp(100.0 - 0.2 * minutes)
     )
     share = side.strength("call_volume_share_pct")
     skew = at_least(share, ((60.0, 100.0), (55.0, 75.0), (50.0, 50.0)), otherwise=30.0)

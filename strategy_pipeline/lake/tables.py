@@ -1432,3 +1432,176 @@ CONTEXT_SCORES = Table(
     ("symbol", "as_of", "direction", "style", "momentum", "engine"),
     "What the five context engines say about each request: multiplier, confidence, status and source, point in time.",
 )
+
+
+# Words of the composite signals (detectors.md section 7.6, context_engines.md section 8), in the order of the
+# specification: a signal's reason is the first of its steps that failed.
+DECISIONS = ("accepted", "rejected")
+REJECT_REASONS = (
+    "filter_session", "filter_liquidity", "filter_spread", "filter_blacklist", "confidence_low", "vix_disabled",
+    "regime_block", "category_disabled", "base_below_min", "style_below_min", "rr_missing", "rr_below_min", "outranked",
+    "cooldown", "hourly_limit",
+)  # fmt: skip
+RISK_BASES = ("level", "atr", "pin")
+SUM_TOLERANCE = 1e-9
+# Scores and ratios are compared with thresholds at so many decimals (detectors.md section 1).
+SCORE_DECIMALS = 9
+
+
+def records(doc: str, *, nullable: bool = False, **fields: dy.Column) -> dy.List:
+    """A list of records with named fields."""
+    return dy.List(dy.Struct(fields, nullable=False), nullable=nullable, metadata={"doc": doc})
+
+
+def _score(doc: str) -> dy.Float64:
+    return number(f"{doc}, 0-100; null without a waterfall", min=0, max=100)
+
+
+class CompositeSignalsSchema(dy.Schema):
+    """detectors.md section 7.6: every firing with what it was worth, what it had to reach and what became of it.
+
+    Beyond that section: the style scores before their clamp, which decide between signals at 100, and the version of
+    the thresholds.
+    """
+
+    signal_id = text("Hash of symbol, detector, timeframe, bar_end and definition_version")
+    symbol = text("Canonical symbol", primary_key=True)
+    asset_class = one_of(("INDEX", "EQUITY_ETF", "STOCK"), "Class of the symbol")
+    detector = text("Detector that fired", primary_key=True)
+    family = text("Family of the detector")
+    timeframe = one_of(TIMEFRAMES, "Timeframe of the bar it fired on", primary_key=True)
+    definition_version = text("Version of the detector's definition", primary_key=True)
+    direction = one_of(DIRECTIONS, "Side of the trade")
+    session = day("Exchange date (XNYS)")
+    bar_end = instant("End of the bar, the moment the signal is about", primary_key=True)
+    available_at = instant("First moment everything in the row could be known")
+    expires_at = instant("From here on the signal is expired; null without a style", nullable=True)
+    base_score = number("Weighted sum of the detector's factors, 0-100", nullable=False, min=0, max=100)
+    scalp_score = _score("Final score as a scalp")
+    day_score = _score("Final score as a day trade")
+    swing_score = _score("Final score as a swing trade")
+    scalp_unclamped = number("Score as a scalp before the clamp to 0-100", min=0)
+    day_unclamped = number("Score as a day trade before the clamp", min=0)
+    swing_unclamped = number("Score as a swing trade before the clamp", min=0)
+    recommended_style = one_of(STYLES, "Style with the highest final score; null without a waterfall", nullable=True)
+    recommended_score = _score("Final score of the recommended style")
+    factors = records(
+        "The detector's factors: weights sum to 1, values 0-100",
+        name=dy.String(nullable=False),
+        weight=dy.Float64(nullable=False),
+        value=dy.Float64(nullable=False),
+    )
+    style_modifier_scalp = number("Style modifier of a scalp, 0.5-1.5", nullable=False, min=0.5, max=1.5)
+    style_modifier_day = number("Style modifier of a day trade, 0.5-1.5", nullable=False, min=0.5, max=1.5)
+    style_modifier_swing = number("Style modifier of a swing trade, 0.5-1.5", nullable=False, min=0.5, max=1.5)
+    style_modifier_scalp_raw = number("The same before its clamp, ratio", nullable=False, min_exclusive=0)
+    style_modifier_day_raw = number("The same before its clamp, ratio", nullable=False, min_exclusive=0)
+    style_modifier_swing_raw = number("The same before its clamp, ratio", nullable=False, min_exclusive=0)
+    context = records(
+        "What each context engine said of the recommended style; empty without a waterfall",
+        engine=dy.String(nullable=False),
+        status=dy.String(nullable=False),
+        label=dy.String(nullable=True),
+        multiplier=dy.Float64(nullable=False),
+        confidence=dy.Float64(nullable=False),
+        contribution_ln=dy.Float64(nullable=False),
+        age_min=dy.Float64(nullable=True),
+    )
+    waterfall = records(
+        "Contributions of every style, which sum to ln(final/base); null where base is 0 or confidence too low",
+        nullable=True,
+        style=dy.String(nullable=False),
+        item=dy.String(nullable=False),
+        contribution_ln=dy.Float64(nullable=False),
+    )
+    clamped = flag("The recommended score met a bound; null without a waterfall", nullable=True)
+    data_confidence = number("Trust in the inputs, 0-100", nullable=False, min=0, max=100)
+    completeness = number("Weight of the known inputs among those that apply, 0-100", nullable=False, min=0, max=100)
+    window = one_of(TIME_WINDOWS, "Window of bar_end in its session (detectors.md section 7.1)")
+    vix_tier = one_of(VIX_TIERS, "Band of the VIX; null when unknown", nullable=True)
+    trend_state = one_of(TREND_STATES, "Intraday trend (detectors.md section 2.1); null when unknown", nullable=True)
+    market_regime = one_of(MARKET_REGIMES, "Regime label of the previous close; null when unknown", nullable=True)
+    base_min = number("Base score it had to reach, 0-100 and beyond", nullable=False, min=0)
+    style_min = number("Final style score it had to reach, 0-100 and beyond", nullable=False, min=0)
+    rr_min = number("Ratio of reward to risk it had to reach", nullable=False, min=0)
+    size_multiplier = number("Share of the usual position size, ratio", nullable=False, min=0)
+    entry_ref = number("Close at bar_end, $; fills belong to the simulator", nullable=False)
+    stop_price = number("Stop, $; null without an ATR of the style")
+    target_1 = number("First target, $; null as the stop")
+    target_2 = number("Second target, the one the ratio is of, $; null as the stop")
+    target_3 = number("Third target, $; null as the stop")
+    atr_used = number("ATR of the recommended style, $; null when missing or 0", min_exclusive=0)
+    risk_reward = number("Distance to target_2 over distance to the stop, ratio", min=0)
+    reward_basis = one_of(RISK_BASES, "What decided the reward; null as the stop", nullable=True)
+    risk_basis = one_of(RISK_BASES, "What decided the risk; null as the stop", nullable=True)
+    decision = one_of(DECISIONS, "Whether the signal was emitted")
+    reject_reason = one_of(REJECT_REASONS, "First step that failed; null when accepted", nullable=True)
+    inputs_missing = words("Inputs that were unknown, and filters that could not be applied")
+    rules_version = text("Version of the thresholds")
+    run_id = text("Hash of thresholds, code and data version")
+    data_version = text("Hash of the data the session's signals follow from")
+
+    @dy.rule()
+    def accepted_exactly_without_a_reason(cls) -> pl.Expr:
+        return (pl.col("decision") == "accepted") == pl.col("reject_reason").is_null()
+
+    @dy.rule()
+    def contributions_sum_to_the_score(cls) -> pl.Expr:
+        return pl.all_horizontal(_contributions_sum_up(style) for style in STYLES)
+
+    @dy.rule()
+    def scores_exactly_with_a_waterfall(cls) -> pl.Expr:
+        scored = ("recommended_style", "recommended_score", *(f"{style}_score" for style in STYLES))
+        there = pl.col("waterfall").is_not_null()
+        return pl.all_horizontal(pl.col(name).is_not_null() == there for name in scored)
+
+    @dy.rule()
+    def recommended_score_is_that_of_its_style(cls) -> pl.Expr:
+        return pl.coalesce(
+            pl.when(pl.col("recommended_style") == style).then(pl.col(f"{style}_score")) for style in STYLES
+        ) == pl.col("recommended_score")
+
+    @dy.rule()
+    def accepted_signals_reach_their_thresholds(cls) -> pl.Expr:
+        reached = pl.all_horizontal(
+            pl.col(value).round(SCORE_DECIMALS) >= pl.col(least)
+            for value, least in (
+                ("base_score", "base_min"),
+                ("recommended_score", "style_min"),
+                ("risk_reward", "rr_min"),
+            )
+        )
+        return (pl.col("decision") == "rejected") | reached.fill_null(value=False)
+
+    @dy.rule()
+    def stop_and_targets_lie_on_their_sides(cls) -> pl.Expr:
+        sign = pl.when(pl.col("direction") == "LONG").then(1.0).otherwise(-1.0)
+        entry = pl.col("entry_ref")
+        return (sign * (entry - pl.col("stop_price")) > 0) & (sign * (pl.col("target_2") - entry) >= 0)
+
+    @dy.rule()
+    def lives_after_its_bar(cls) -> pl.Expr:
+        return pl.col("expires_at") > pl.col("bar_end")
+
+    @dy.rule()
+    def known_after_its_bar(cls) -> pl.Expr:
+        return pl.col("available_at") >= pl.col("bar_end")
+
+
+def _contributions_sum_up(style: str) -> pl.Expr:
+    """Whether the waterfall of one style sums to ln(final/base); null, which counts as kept, without a waterfall."""
+    entry = pl.element().struct
+    of_style = pl.when(entry.field("style") == style).then(entry.field("contribution_ln")).otherwise(0.0)
+    total = pl.col("waterfall").list.eval(of_style).list.sum()
+    return (total - (pl.col(f"{style}_score") / pl.col("base_score")).log()).abs() <= SUM_TOLERANCE
+
+
+COMPOSITE_SIGNALS = Table(
+    "composite_signals",
+    CompositeSignalsSchema,
+    ("session",),
+    ("bar_end", "symbol", "detector", "timeframe", "definition_version"),
+    "Every firing of a detector with its scores, waterfall, thresholds, stop and targets, and why it was or was not "
+    "emitted.",
+    row_group_rows=1_024,
+)

@@ -1,5 +1,6 @@
 """What a declaration refuses, and what its version depends on."""
 
+import json
 from dataclasses import replace
 
 import polars as pl
@@ -80,3 +81,33 @@ def test_a_changed_threshold_moves_the_gate() -> None:
     assert strict.thresholds == (("rvol_above", 2.6), ("vwap_distance_above_pct", 0.0))
     assert evaluate(strict, frame(B1))["fired"].to_list() == [False]
     assert evaluate(BREAKOUT, frame(B1))["fired"].to_list() == [True]
+
+
+def divisions_by_a_constant(expression: pl.Expr) -> list[object]:
+    """The constants by which an expression divides, read from its serialised tree."""
+    found: list[object] = []
+
+    def walk(node: object) -> None:
+        if isinstance(node, dict):
+            operation = node.get("BinaryExpr")
+            if isinstance(operation, dict) and "Divide" in str(operation["op"]) and "Literal" in operation["right"]:
+                found.append(operation["right"]["Literal"])
+            for part in node.values():
+                walk(part)
+        elif isinstance(node, list):
+            for part in node:
+                walk(part)
+
+    walk(json.loads(expression.meta.serialize(format="json")))
+    return found
+
+
+def test_no_rule_divides_by_a_constant() -> None:
+    # Polars divides one row directly and many through the reciprocal: 1.6 / 7 differs in its last bit.
+    column = pl.col("x") / 7.0
+    alone, among = (pl.DataFrame({"x": [1.6] * count}).select(column)["x"][0] for count in (1, 40))
+    assert alone != among
+    assert divisions_by_a_constant(1.0 + column) == [{"Dyn": {"Float": 7.0}}]
+    for of in CATALOGUE:
+        expressions = (of.gate, *(factor.expression for factor in of.factors))
+        assert [divisions_by_a_constant(one) for one in expressions] == [[] for _ in expressions], of.name
