@@ -115,8 +115,10 @@ class BacktestConfig:
             "target_atr", "stop_atr", "tick", "trail_atr", "scale_out_atr", "initial_equity_usd",
             "risk_per_trade_pct", "max_notional_multiple", "max_hold_bars",
         )  # fmt: skip
-        if self.gates == "full":
-            raise SettingsError("gates is 'full': composite signals are not built yet, use base_score.")
+        if self.target_mode == "signal_levels" and self.gates != "full":
+            raise SettingsError(
+                "target_mode is 'signal_levels': the levels are those of composite signals, so use gates full."
+            )
         if self.profile == "pipeline_known":
             raise SettingsError("profile is 'pipeline_known': bars carry the simulated lag only, use market_knowable.")
         at_least_zero = (

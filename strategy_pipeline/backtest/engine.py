@@ -26,6 +26,7 @@ from strategy_pipeline.backtest.execution import (
     prepared_signals,
     signal_arrays,
 )
+from strategy_pipeline.backtest.gating import gated
 from strategy_pipeline.backtest.option_marks import OptionMarket
 from strategy_pipeline.backtest.option_runs import (
     ATR_COLUMNS,
@@ -139,14 +140,17 @@ def run_backtest(
     *,
     finer: pl.DataFrame | None = None,
     options: OptionMarket | None = None,
+    composite: pl.DataFrame | None = None,
     data_hash: str | None = None,
 ) -> BacktestResult:
     """Every detector on every feature row of `sessions`, traded on `bars` (cleaned execution bars).
 
     Signals are taken from rows of the configured timeframe (``native``: of each detector's own) that belong to
     `sessions`; positions still open after the last session end there as DATA_END. `options` is what target_mode dte
-    chooses contracts from. `data_hash` names the partitions used; without it the content of bars and signals is hashed.
-    Raises SettingsError without sessions and MissingDataError when target_mode dte has no chains.
+    chooses contracts from. `composite` holds the rows of
+    ``composite_signals`` that gates ``full`` asks. `data_hash` names the partitions used; without it the content of
+    bars and signals is hashed. Raises SettingsError without sessions and MissingDataError when target_mode dte has no
+    chains or gates full no composite signal of a firing.
     """
     if not sessions:
         raise SettingsError("There is no session in the window: choose one that ends after it starts.")
@@ -164,6 +168,8 @@ def run_backtest(
     order = [detector.name for detector in detectors]
     signals = pl.concat(found, how="diagonal_relaxed")
     signals = signals.rename({"vix_tier": "vix_regime"}) if "vix_tier" in signals.columns else signals
+    if config.gates == "full":
+        signals = gated(signals, composite)
     if config.target_mode == "dte":
         signals = with_contracts(signals, _market(options).chains, config)
     until = bars.filter(pl.col("session") <= last) if bars["session"].max() != last else bars
@@ -288,7 +294,8 @@ def data_hashes(prepared: Prepared) -> dict[str, str]:
     for at, name in enumerate(dict.fromkeys(prepared.signals["detector"].to_list())):
         own = np.flatnonzero(prepared.arrays.detector == at)
         digest = shared.copy()
-        digest.update("|".join(prepared.signals["symbol"].gather(own).to_list()).encode())
+        for column in ("symbol", "gate_reason"):
+            digest.update("|".join(prepared.signals[column].gather(own).fill_null("").to_list()).encode())
         for column in ("available", "bar_end", "sign", "score", "stop_unit", "target_unit", "last_row"):
             digest.update(np.ascontiguousarray(getattr(prepared.arrays, column)[own]).data)
         found[name] = digest.hexdigest()
@@ -451,14 +458,16 @@ def _hash(parts: Sequence[Prepared]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         digest.update(part.execution.content_hash.encode())
-        for column in ("detector", "detector_version", "symbol"):
-            digest.update("|".join(part.signals[column].to_list()).encode())
+        for column in ("detector", "detector_version", "symbol", "gate_reason"):
+            digest.update("|".join(part.signals[column].fill_null("").to_list()).encode())
         for values in (
             part.arrays.available,
             part.arrays.bar_end,
             part.arrays.sign,
             part.arrays.score,
             part.arrays.atr,
+            part.arrays.stop_unit,
+            part.arrays.target_unit,
         ):
             digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()

@@ -13,6 +13,7 @@ import polars as pl
 from strategy_pipeline.analytics.bar_filter import continuous_bars
 from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.backtest.engine import BacktestResult, run_backtest
+from strategy_pipeline.backtest.option_marks import OptionMarket
 from strategy_pipeline.backtest.trials import NO_TRIALS, trial_rows
 from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.errors import MissingDataError
@@ -33,6 +34,14 @@ class DetectorTables:
     equity: pl.DataFrame
     coverage: pl.DataFrame
     trials: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run asks besides features and bars: rows of ``composite_signals``, and the market of options."""
+
+    composite: pl.DataFrame | None = None
+    options: OptionMarket | None = None
 
 
 def tradable_bars(bars: pl.DataFrame, actions: pl.DataFrame, first: date) -> pl.DataFrame:
@@ -118,14 +127,19 @@ def run_detectors(
     actions: pl.DataFrame,
     config: BacktestConfig,
     names: Sequence[str],
+    context: RunContext | None = None,
 ) -> dict[str, DetectorTables]:
     """Backtests the catalogue's detectors `names` over the sessions that have features, split by detector.
 
-    `features` and `bars` hold the sessions and symbols to test; `bars` come from ``tradable_bars``. Detectors that
-    cannot be tested have a coverage row that says why.
+    `features` and `bars` hold the sessions and symbols to test; `bars` come from ``tradable_bars``. `context` is
+    what gates full and target_mode dte ask. Detectors that cannot be tested have a coverage row that says why.
     """
+    asked = context or RunContext()
     sessions = features["session"].unique().sort().to_list()
-    result = run_backtest(features, bars, catalogue.select(names), actions, config, sessions)
+    result = run_backtest(
+        features, bars, catalogue.select(names), actions, config, sessions, options=asked.options,
+        composite=asked.composite,
+    )  # fmt: skip
     return {name: _tables_of(name, result, features) for name in names}
 
 

@@ -4,7 +4,7 @@ Frames of chains, quotes and prints go in once; arrays of contracts, times and u
 spreads and sources back. Which contract is held is option_runs.py's business, how positions end is simulator.py's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,17 +30,24 @@ _YEAR_US = 525_600.0 * 60e6
 
 
 @dataclass(frozen=True)
+class Tape:
+    """Quotes and prints of some contracts; None where there is no such file at all."""
+
+    quotes: pl.DataFrame | None = None
+    prints: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True)
 class OptionMarket:
     """What a run knows about options, point in time by `available_at`.
 
-    chains: rows of ``historical_greeks``. quotes: contract_ticker, bid, ask ($/share), available_at, optionally
-    event_at. prints: contract_ticker, price ($/share), available_at, optionally event_at. Without quotes and prints
-    the quotes of the chains' own snapshots count.
+    chains: rows of ``historical_greeks``. tape: from contract tickers to their quotes (contract_ticker, bid, ask in
+    $/share, available_at, optionally event_at) and prints (contract_ticker, price in $/share, available_at, optionally
+    event_at); it is asked once, for the contracts a run buys. Without it the quotes of the chains' own snapshots count.
     """
 
     chains: pl.DataFrame
-    quotes: pl.DataFrame | None = None
-    prints: pl.DataFrame | None = None
+    tape: Callable[[Sequence[str]], Tape] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,14 @@ class OptionMarks:
         snapshot_quotes = chains.filter(sound).select(
             "contract_ticker", "bid", "ask", "available_at", event_at=pl.col("snapshot_at") - age
         )
-        tape = [] if market.quotes is None else [_timed(market.quotes).filter(sound)]
+        tape = Tape() if market.tape is None or not self.tickers else market.tape(self.tickers)
+        of_tape = [] if tape.quotes is None else [_timed(tape.quotes).filter(sound)]
         quotes = pl.concat(
             [frame.select("contract_ticker", "bid", "ask", "available_at", "event_at") for frame in
-             (*tape, snapshot_quotes)]
+             (*of_tape, snapshot_quotes)]
         )  # fmt: skip
         self.quotes = self._series(quotes, ("bid", "ask"))
-        prints = market.prints if market.prints is not None else _no_prints()
+        prints = tape.prints if tape.prints is not None else _no_prints()
         self.prints = self._series(_timed(prints).filter(pl.col("price") > 0), ("price",))
         known = chains.filter(pl.col("iv").is_not_null() & pl.col("carry").is_not_null() & pl.col("rate").is_not_null())
         expires = pl.col("snapshot_at").dt.epoch("us") + (pl.col("minutes_to_expiry") * 60e6).round().cast(pl.Int64)

@@ -225,7 +225,7 @@ class BacktestTradesSchema(dy.Schema):
     session = dy.Date(nullable=False, metadata={"doc": "Exchange date of the signal"})
     signal_bar_end = instant("End of the bar the signal is about")
     signal_available_at = instant("First moment the signal could be known")
-    score = number("Base score, 0-100", nullable=False, min=0, max=100)
+    score = number("Base score, 0-100; under gates full the final score", nullable=False, min=0, max=100)
     entry_at = instant("Start of the execution bar of the entry")
     entry_ref_price = number("Open of that bar, $", nullable=False, min_exclusive=0)
     entry_fill_price = number("Reference price made worse by the costs in price, $", nullable=False)

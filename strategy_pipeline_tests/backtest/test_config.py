@@ -41,6 +41,7 @@ def test_the_style_follows_the_timeframe_unless_it_is_configured() -> None:
         {"path_policy": "hopeful"},
         {"style": "overnight"},
         {"target_mode": "hopeful"},
+        {"target_mode": "signal_levels"},
         {"instrument": "future"},
         {"instrument": "option"},
         {"option_dte": 5, "option_max_dte": 4},

@@ -199,7 +199,7 @@ class TestOptions:
         assert (row["stop_initial"], row["risk_per_unit"], row["r_gross"]) == pytest.approx((98.0, 2.0, -1.0), abs=1e-9)
 
     def test_levels_of_the_signal_are_distances_from_the_entry(self) -> None:
-        config = BacktestConfig(target_mode="signal_levels")
+        config = BacktestConfig(target_mode="signal_levels", gates="full")
         row = only(signal(stop_distance=1.0, target_distance=3.0), bars([(50.0, 50.4, 49.8, 50.2)]), config)
         assert (row["stop_initial"], row["target_initial"]) == (49.0, 53.0)
 

@@ -1,6 +1,6 @@
 """Runs by days to expiry: the contract a signal buys, how long its bucket holds, premium barriers, the ladder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 
 from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.backtest.engine import simulate_signals
-from strategy_pipeline.backtest.option_marks import MODEL, NBBO, NO_MARK, PRINT, Marks, OptionMarket, OptionMarks
+from strategy_pipeline.backtest.option_marks import MODEL, NBBO, NO_MARK, PRINT, Marks, OptionMarket, OptionMarks, Tape
 from strategy_pipeline.backtest.option_runs import ladder_rung, option_results, with_contracts
 from strategy_pipeline.errors import MissingDataError
 from strategy_pipeline.lake.store import conform
@@ -180,6 +180,10 @@ def quote(when: datetime, bid: float, ask: float, ticker: str = "O:SPY241125C001
     return {"contract_ticker": ticker, "bid": bid, "ask": ask, "available_at": when, "event_at": when}
 
 
+def quotes_of(*rows: dict[str, object]) -> Callable[[Sequence[str]], Tape]:
+    return lambda _: Tape(tape(*rows))
+
+
 def tape(*rows: dict[str, object]) -> pl.DataFrame:
     instant = pl.Datetime("us", "UTC")
     return pl.DataFrame(list(rows), schema_overrides={"available_at": instant, "event_at": instant})
@@ -189,7 +193,7 @@ class TestPremium:
     def test_a_premium_target_is_tested_on_the_marks_of_minute_closes(self) -> None:
         market = OptionMarket(
             chain(utc(DAY, "10:00"), NEAR),
-            tape(
+            quotes_of(
                 quote(utc(DAY, "10:00:30"), 0.55, 0.65),
                 # 1.30 times 0.60 is 0.78: reached inside the minute and lost again, then held at a close.
                 quote(utc(DAY, "10:05:20"), 0.80, 0.90),
@@ -211,7 +215,7 @@ class TestPremium:
     def test_a_premium_stop_ends_the_trade_before_the_underlyings(self) -> None:
         market = OptionMarket(
             chain(utc(DAY, "10:00"), NEAR),
-            tape(quote(utc(DAY, "10:00:30"), 0.55, 0.65), quote(utc(DAY, "10:03:10"), 0.43, 0.53)),
+            quotes_of(quote(utc(DAY, "10:00:30"), 0.55, 0.65), quote(utc(DAY, "10:03:10"), 0.43, 0.53)),
         )
         (row,) = run(market, minutes(120), instrument="option").trades.to_dicts()
         assert (row["exit_reason"], row["exit_at"]) == ("PREMIUM_STOP", at(DAY, "10:04"))
@@ -219,7 +223,7 @@ class TestPremium:
     def test_the_underlyings_stop_inside_a_minute_comes_before_the_mark_at_its_close(self) -> None:
         market = OptionMarket(
             chain(utc(DAY, "10:00"), NEAR),
-            tape(quote(utc(DAY, "10:00:30"), 0.55, 0.65), quote(utc(DAY, "10:03:10"), 0.03, 0.05)),
+            quotes_of(quote(utc(DAY, "10:00:30"), 0.55, 0.65), quote(utc(DAY, "10:03:10"), 0.03, 0.05)),
         )
         rows = minutes(120, {2: (100.0, 100.0, 99.4, 99.5)})
         (row,) = run(market, rows, instrument="option").trades.to_dicts()
@@ -240,7 +244,7 @@ class TestPremium:
     def test_an_exit_by_premium_frees_the_book_for_the_next_signal(self) -> None:
         market = OptionMarket(
             pl.concat([chain(utc(DAY, "10:00"), NEAR), chain(utc(DAY, "10:15"), NEAR)]),
-            tape(
+            quotes_of(
                 quote(utc(DAY, "10:00:30"), 0.55, 0.65), quote(utc(DAY, "10:03:10"), 0.43, 0.53),
                 quote(utc(DAY, "10:15:30"), 0.55, 0.65),
             ),
@@ -259,7 +263,7 @@ class TestMarks:
         self, when: str, *quotes: dict[str, object], prints: pl.DataFrame | None = None, spot: float = 100.0
     ) -> Marks:
         chains = chain(utc(DAY, "10:00"), NEAR).with_columns(bid=pl.lit(None, pl.Float64), ask=pl.lit(None, pl.Float64))
-        market = OptionMarket(chains, tape(*quotes) if quotes else None, prints)
+        market = OptionMarket(chains, lambda _: Tape(tape(*quotes) if quotes else None, prints))
         moment = round(utc(DAY, when).timestamp() * 1e6)
         return OptionMarks(market, [self.TICKER]).at(np.array([0]), np.array([moment]), np.array([spot]))
 
