@@ -19,7 +19,7 @@ from strategy_pipeline.analytics import trade_conditions
 from strategy_pipeline.analytics.trade_conditions import TradeConditions
 from strategy_pipeline.errors import DataError
 from strategy_pipeline.lake.asof import as_of
-from strategy_pipeline.lake.tables import INSTANT, OPTIONS_FLOW_HISTORY
+from strategy_pipeline.lake.tables import INSTANT, OPTIONS_FLOW_DAILY, OPTIONS_FLOW_HISTORY
 from strategy_pipeline.market.calendar import session_offset
 
 METHOD_VERSION = "flow-1"
@@ -163,6 +163,61 @@ def flow_totals(flow: pl.DataFrame) -> pl.DataFrame:
         )
         .sort("symbol", "session", "trade_type")
     )
+
+
+def daily_flow(flow: pl.DataFrame) -> pl.DataFrame:
+    """``flow_totals`` in the columns of ``options_flow_daily``, known when the symbol's last print of the session was.
+
+    flow: rows of ``options_flow_history``.
+    """
+    keys = ["symbol", "session", "trade_type"]
+    source, quality = pl.col("source").cast(pl.String), pl.col("quality").cast(pl.String)
+    about = (
+        flow.group_by(keys)
+        .agg(
+            source=pl.when((source == "synthetic").all()).then(pl.lit("synthetic")).otherwise(pl.lit("derived")),
+            quality=pl.when((quality == "suspect").any())
+            .then(pl.lit("suspect"))
+            .when((quality == "provisional").any())
+            .then(pl.lit("provisional"))
+            .otherwise(pl.lit("final")),
+            available_at=pl.col("available_at").max(),
+            ingested_at=pl.col("ingested_at").max(),
+            revision=pl.col("revision").max(),
+            definition_version=pl.col("definition_version").max(),
+        )
+        .with_columns(
+            available_at=pl.col("available_at").max().over("symbol", "session"),
+            quality_flags=pl.lit([], dtype=pl.List(pl.String)),
+        )
+        .sort(keys)
+    )
+    # Both are sorted by the same keys, each once.
+    rows = pl.concat([flow_totals(flow), about.drop(keys)], how="horizontal")
+    return rows.select(pl.col(name).cast(kind) for name, kind in OPTIONS_FLOW_DAILY.polars_schema.items())
+
+
+def premium_of_prints(trades: pl.DataFrame, contracts: pl.DataFrame) -> float:
+    """Premium of prints whose contract is known, each key once, $: what the classes have to add up to.
+
+    trades: prints of one session; contracts: ``option_contracts`` of it. Contracts that ended before count nothing.
+    """
+    standing = contracts.filter(pl.col("expiration") >= pl.col("session"))
+    multiplier = pl.col("contract_ticker").replace_strict(
+        standing["contract_ticker"], standing["multiplier"], default=None, return_dtype=pl.Float64
+    )
+    once = trades.unique(["contract_ticker", "sip_timestamp", "sequence"], keep="first", maintain_order=True)
+    return float(once.select((pl.col("price") * pl.col("size") * multiplier).sum()).item() or 0.0)
+
+
+def streamed_beside(stored: pl.DataFrame, arriving: pl.DataFrame) -> pl.DataFrame:
+    """A session's rows after streamed ones have arrived: a key seen before adds nothing, and files have the last word.
+
+    Symbols that stand in `stored` from a file take no streamed rows any more.
+    """
+    from_files = stored.filter(pl.col("source").cast(pl.String) != "stream")["symbol"].unique()
+    fresh = arriving.filter(~pl.col("symbol").is_in(from_files.implode()))
+    return pl.concat([stored, fresh]).unique(OPTIONS_FLOW_HISTORY.key, keep="first", maintain_order=True)
 
 
 _REFUSED = pl.Schema({"contract_ticker": pl.String(), "reason": pl.String(), "prints": pl.Int64()})

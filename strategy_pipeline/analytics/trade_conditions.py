@@ -8,16 +8,22 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from strategy_pipeline.errors import DataError
+from strategy_pipeline.lake.tables import TRADE_CONDITIONS
 
 # What a print can be; the bits of a print are those of all its conditions.
 CANCEL, LATE, EXTENDED, CROSS, MULTI_LEG, AUCTION, SWEEP, UNKNOWN = (1 << n for n in range(8))
 REGULAR = 0
+MEANINGS = {
+    "cancel": CANCEL, "late": LATE, "extended": EXTENDED, "cross": CROSS, "multi_leg": MULTI_LEG, "auction": AUCTION,
+    "sweep": SWEEP, "unknown": UNKNOWN,
+}  # fmt: skip
 
 # Words of a condition's name and what they make of a print, the first that applies (quant_methods.md section 10).
 _MEANINGS = (
@@ -76,6 +82,43 @@ def read_conditions(reference: pl.DataFrame) -> TradeConditions:
         raise DataError("The reference of trade conditions names an id twice: fetch it again.")
     digest = hashlib.sha256("\n".join(f"{one}|{name}" for one, name in rows).encode()).hexdigest()
     return TradeConditions(f"conditions-{digest[:12]}", {one: _meaning(name) for one, name in rows})
+
+
+def conditions_table(reference: pl.DataFrame, ingested_at: datetime, source: str) -> pl.DataFrame:
+    """One version of the reference, as ``read_conditions`` takes it, in the columns of ``trade_conditions``."""
+    conditions = read_conditions(reference)
+    bits = pl.col("condition_id").replace_strict(dict(conditions.bits_by_id), return_dtype=pl.Int64)
+    return (
+        reference.select(condition_id=pl.col("id").cast(pl.Int64), name=pl.col("name").fill_null(""))
+        .with_columns(
+            version=pl.lit(conditions.version),
+            meanings=pl.concat_list(
+                pl.when(bits & flag > 0).then(pl.lit(word)) for word, flag in MEANINGS.items()
+            ).list.drop_nulls(),
+            source=pl.lit(source),
+            ingested_at=pl.lit(ingested_at),
+        )
+        .select(pl.col(name).cast(kind) for name, kind in TRADE_CONDITIONS.polars_schema.items())
+        .sort(*TRADE_CONDITIONS.sort_by)
+    )
+
+
+def with_version(stored: pl.DataFrame, newest: pl.DataFrame) -> pl.DataFrame:
+    """Rows of ``trade_conditions`` with another version in use; `stored` as it is when that version is so already."""
+    if stored.height and newest["version"][0] == _version_in_use(stored):
+        return stored
+    others = stored.filter(~pl.col("version").is_in(newest["version"].implode()))
+    return pl.concat([others, newest]).sort(*TRADE_CONDITIONS.sort_by)
+
+
+def conditions_in_use(stored: pl.DataFrame) -> TradeConditions:
+    """The newest version among rows of ``trade_conditions``; raises DataError when there are none."""
+    newest = stored.filter(pl.col("version") == _version_in_use(stored)) if stored.height else stored
+    return read_conditions(newest.rename({"condition_id": "id"}))
+
+
+def _version_in_use(stored: pl.DataFrame) -> str:
+    return str(stored.sort("ingested_at", "version")["version"][-1])
 
 
 def _meaning(name: str) -> int:

@@ -16,7 +16,11 @@ from strategy_pipeline.lake.tables import (
     HISTORICAL_GREEKS,
     OPEN_INTEREST,
     OPTION_CONTRACTS,
+    OPTION_VOLUME_MINUTES,
+    OPTIONS_FLOW_DAILY,
+    OPTIONS_FLOW_HISTORY,
     RATE_CURVE,
+    TRADE_CONDITIONS,
     Table,
 )
 
@@ -56,6 +60,10 @@ CHECKED_TABLES = (
     HISTORICAL_GREEKS,
     GAMMA_EXPOSURE_SNAPSHOTS,
     ATM_IV_DAILY,
+    TRADE_CONDITIONS,
+    OPTION_VOLUME_MINUTES,
+    OPTIONS_FLOW_HISTORY,
+    OPTIONS_FLOW_DAILY,
 )
 
 option_checks = [_contract_check(table) for table in CHECKED_TABLES]

@@ -38,6 +38,11 @@ def sessions_before(count: int) -> dg.TimeWindowPartitionMapping:
     return dg.TimeWindowPartitionMapping(start_offset=-count, allow_nonexistent_upstream_partitions=True)
 
 
+def sessions_only_before(count: int) -> dg.TimeWindowPartitionMapping:
+    """Each session depends on the `count` sessions before it and not on itself."""
+    return dg.TimeWindowPartitionMapping(start_offset=-count, end_offset=-1, allow_nonexistent_upstream_partitions=True)
+
+
 class PartitionChoice(dg.Config):
     """Narrows a ranged run: `only` names partitions to work on (empty: all), `since` is the first of them."""
 

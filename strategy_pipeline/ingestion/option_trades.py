@@ -60,6 +60,12 @@ ROW_REASONS = {
     "duplicate_conflicting": "prints of one contract, time and sequence differ; none is kept",
 }
 
+# Why a print that could be read has no row.
+CONTRACT_REASONS = {
+    "unknown_contract": "what the contract delivers is not known",
+    "expired_contract": "the contract ended before the session",
+}
+
 _NEEDED = {
     "ticker": pl.String(),
     "conditions": pl.String(),
@@ -107,6 +113,29 @@ def parse_option_trades(
         return work.parse()
     except DamagedFileError as error:
         return work.refused("damaged_file", str(error))
+
+
+def contracts_refused(raw: RawFile, dataset: Dataset, day: date, refused: pl.DataFrame) -> pl.DataFrame:
+    """Contracts whose prints have no row, in the columns of the quarantine table: one line each, at line 0.
+
+    refused: contract_ticker, reason (of CONTRACT_REASONS) and prints.
+    """
+    meaning = pl.col("reason").replace_strict(CONTRACT_REASONS, return_dtype=pl.String)
+    return refused.select(
+        dataset=pl.lit(dataset.name),
+        session=pl.lit(day),
+        source_key=pl.lit(raw.key),
+        source_etag=pl.lit(raw.etag),
+        line_number=pl.lit(0, dtype=pl.Int64),
+        reason="reason",
+        detail=pl.format("{} prints of {}: {}.", "prints", "contract_ticker", meaning),
+        raw="contract_ticker",
+    ).cast(QUARANTINE.polars_schema)
+
+
+def as_evidence(trades: pl.DataFrame) -> pl.DataFrame:
+    """Prints as evidence that their contracts exist: contract_ticker, available_at, ingested_at."""
+    return trades.select("contract_ticker", "ingested_at", available_at="sip_timestamp")
 
 
 class _Work:

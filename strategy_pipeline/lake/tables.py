@@ -1050,6 +1050,65 @@ OPTIONS_FLOW_HISTORY = Table(
 )
 
 
+class TradeConditionsSchema(dy.Schema):
+    """Every version of the vendor's reference of trade conditions that has been in use, with what its words mean."""
+
+    version = text("Digest of the reference's ids and names; stored with each print it classified", primary_key=True)
+    condition_id = dy.Int64(
+        nullable=False, min=0, primary_key=True, metadata={"doc": "The vendor's id as it stands on the tape"}
+    )
+    name = text("The vendor's words for it")
+    meanings = words("What it makes of a print; empty for a regular one, unknown when the words say nothing")
+    source = one_of(SOURCES, "Where the version comes from")
+    ingested_at = instant("When this version was published last; the newest one is in use")
+
+
+TRADE_CONDITIONS = Table(
+    "trade_conditions",
+    TradeConditionsSchema,
+    (),
+    ("version", "condition_id"),
+    "The vendor's trade conditions of options, version by version.",
+)
+
+
+class OptionsFlowDailySchema(dy.Schema):
+    """What a session's option prints add up to, kept when the prints themselves have expired."""
+
+    symbol = text("Canonical underlying", primary_key=True)
+    session = day("Exchange date (XNYS)", primary_key=True)
+    trade_type = one_of(TRADE_TYPES, "Class of the prints", primary_key=True)
+    prints = whole("Prints, count", nullable=False)
+    contracts = whole("Contracts traded", nullable=False)
+    premium_usd = number("Premium of all prints, $", nullable=False, min=0)
+    bullish_premium_usd = number("Premium of calls bought and puts sold, $", nullable=False, min=0)
+    bearish_premium_usd = number("Premium of puts bought and calls sold, $", nullable=False, min=0)
+    neutral_premium_usd = number("Premium with a side of zero, $", nullable=False, min=0)
+    unknown_premium_usd = number("Premium without a side, $", nullable=False, min=0)
+    net_delta_usd = number("Sum of side x delta x size x multiplier x underlying, $; null when no print has all")
+    source = one_of(SOURCES, "derived, or synthetic when every print is")
+    quality = one_of(QUALITIES, "Worst quality among the prints")
+    quality_flags = words("What is odd about the row")
+    available_at = instant("When the last of the symbol's prints of the session was known")
+    ingested_at = instant("Newest publication among the vendor's objects the row was made from")
+    revision = count("0 for the first version of the row", nullable=False)
+    definition_version = text("Method and thresholds that produced the row")
+
+    @dy.rule()
+    def sides_add_up(cls) -> pl.Expr:
+        sides = pl.sum_horizontal(f"{side}_premium_usd" for side in ("bullish", "bearish", "neutral", "unknown"))
+        return (sides - pl.col("premium_usd")).abs() <= 1e-9 * pl.col("premium_usd") + 1e-6
+
+
+OPTIONS_FLOW_DAILY = Table(
+    "options_flow_daily",
+    OptionsFlowDailySchema,
+    ("session",),
+    ("symbol", "session", "trade_type"),
+    "Option flow of each symbol and session by class, as a daily series.",
+)
+
+
 class OptionVolumeMinutesSchema(dy.Schema):
     """Option contracts traded so far, symbol by symbol and minute by minute of regular hours."""
 

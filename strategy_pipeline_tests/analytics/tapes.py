@@ -135,3 +135,17 @@ def flow(trades: pl.DataFrame, *args: pl.DataFrame, **options: object) -> pl.Dat
     """Rows of a tape in time order."""
     found = classified(trades, *args, **options)  # type: ignore[arg-type]
     return found.rows.sort("sip_timestamp_ns", "contract_ticker", "sequence")
+
+
+def a_day_of_flow(day: date, size: int) -> pl.DataFrame:
+    """Rows of ``options_flow_history`` of a session in which `size` calls were bought to open in one print."""
+    moved = timedelta(days=(day - DAY).days)
+    tape = prints((CALL, 0, 1.10, size, 300, [AUTO])).with_columns(
+        session=pl.lit(day),
+        sip_timestamp=pl.col("sip_timestamp") + moved,
+        sip_timestamp_ns=pl.col("sip_timestamp_ns") + round(moved.total_seconds()) * 1_000 * MS,
+    )
+    nbbo = BOTH_QUOTED.with_columns(pl.col("sip_timestamp_ns") + round(moved.total_seconds()) * 1_000 * MS)
+    none_open = interest(0).with_columns(pl.col("available_at") + moved)
+    terms = contracts().with_columns(session=pl.lit(day))
+    return classify_flow(tape, nbbo, terms, underlying(), none_open, greeks(), CONDITIONS, past()).rows

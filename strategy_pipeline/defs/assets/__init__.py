@@ -8,12 +8,14 @@ from strategy_pipeline.defs.assets.backtests import backtest_assets
 from strategy_pipeline.defs.assets.bars import bars_assets
 from strategy_pipeline.defs.assets.features import features_assets
 from strategy_pipeline.defs.assets.flat_files import flat_file_assets
+from strategy_pipeline.defs.assets.flow import conditions_assets, flow_assets
 from strategy_pipeline.defs.assets.market import market_assets, market_checks
 from strategy_pipeline.defs.assets.option_reference import option_reference_assets
 from strategy_pipeline.defs.assets.options import option_assets
 from strategy_pipeline.defs.assets.reference import reference_assets
 from strategy_pipeline.defs.assets.sql import sql_assets, sql_checks
 from strategy_pipeline.defs.assets.volatility import volatility_assets
+from strategy_pipeline.defs.flow_checks import tape_checks
 from strategy_pipeline.defs.option_checks import option_checks
 from strategy_pipeline.sql_models.model import SqlModel, load_models
 
@@ -27,10 +29,10 @@ def all_assets(models: Mapping[str, SqlModel]) -> dict[str, list[dg.AssetsDefini
     """Every asset by its group; `models` are those of ``graph_models``."""
     groups = {
         "flat_files": flat_file_assets,
-        "reference": [*reference_assets, *option_reference_assets],
+        "reference": [*reference_assets, *option_reference_assets, *conditions_assets],
         "bars": bars_assets,
         "market": market_assets,
-        "options": option_assets,
+        "options": [*option_assets, *flow_assets],
         "volatility": volatility_assets,
         "features": features_assets,
         "backtests": backtest_assets,
@@ -41,4 +43,4 @@ def all_assets(models: Mapping[str, SqlModel]) -> dict[str, list[dg.AssetsDefini
 
 def group_checks(models: Mapping[str, SqlModel]) -> list[dg.AssetChecksDefinition]:
     """The checks that stand beside their assets; those of the spine are in checks.py."""
-    return [*market_checks, *option_checks, *sql_checks(models)]
+    return [*market_checks, *option_checks, *tape_checks, *sql_checks(models)]

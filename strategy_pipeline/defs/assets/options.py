@@ -28,7 +28,13 @@ from strategy_pipeline.analytics.gamma_exposure import (
 )
 from strategy_pipeline.defs.assets.option_reference import OptionsConfig
 from strategy_pipeline.defs.partition_events import publish
-from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, sessions_before, sessions_of
+from strategy_pipeline.defs.partitions import (
+    SESSIONS,
+    PartitionChoice,
+    sessions_before,
+    sessions_of,
+    sessions_only_before,
+)
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.rebuilding import digest_of, rebuilt, symbols_of
 from strategy_pipeline.defs.table_metadata import describe_table
@@ -199,6 +205,7 @@ def _stored_elsewhere(lake: Lake, sessions: Iterable[date], found: Mapping[str, 
     deps=[
         dg.AssetDep("historical_greeks"),
         dg.AssetDep("historical_bars", partition_mapping=sessions_before(ADV_SESSIONS)),
+        dg.AssetDep("options_flow_history", partition_mapping=sessions_only_before(FLOW_WINDOW_SESSIONS)),
     ],
     code_version=GAMMA_VERSION,
     description=(

@@ -9,7 +9,9 @@ BACKFILL_GROUPS = ("flat_files", "reference", "bars", "market", "features")
 OPTION_GROUPS = ("options", "volatility")
 BACKTEST_GROUPS = ("backtests",)
 # What only options need; the files of their quotes are the largest there are, so bars come without them.
-OF_OPTIONS = dg.AssetSelection.assets(*OPTION_FILE_DATASETS, "rate_curve", "open_interest", "option_contracts")
+OF_OPTIONS = dg.AssetSelection.assets(
+    *OPTION_FILE_DATASETS, "rate_curve", "open_interest", "option_contracts", "trade_conditions"
+)
 
 backfill_bars = dg.define_asset_job(
     "backfill_bars",
