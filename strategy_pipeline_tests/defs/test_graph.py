@@ -68,7 +68,7 @@ PARENTS = {
     "atm_iv_daily": {"historical_greeks", "historical_bars", "corporate_actions"},
     "iv_percentile_cache": {"atm_iv_daily"},
     "features": {"historical_bars", "corporate_actions"},
-    "backtest_trades": {"features", "historical_bars", "corporate_actions"},
+    "backtest_trades": {"features", "historical_bars", "corporate_actions", "historical_greeks"},
     "detector_leaderboard": {"backtest_trades"},
     "backtest_report": {"backtest_trades"},
 }

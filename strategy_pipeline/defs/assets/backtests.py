@@ -1,8 +1,8 @@
 """Backtests as assets: trades partitioned by detector, and the report on all of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,13 +13,7 @@ from strategy_pipeline.backtest.charts import equity_chart, forest_plot, r_histo
 from strategy_pipeline.backtest.config import CODE_VERSION as BACKTEST_VERSION
 from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.backtest.drawing import markdown_image
-from strategy_pipeline.backtest.inputs import (
-    FILTER_WARM_UP_SESSIONS,
-    DetectorTables,
-    require_symbols,
-    run_detectors,
-    tradable_bars,
-)
+from strategy_pipeline.backtest.inputs import DetectorTables, run_detectors
 from strategy_pipeline.backtest.report import Run, leaderboard_rows, write_report
 from strategy_pipeline.backtest.statistics import DetectorSummary, best_of_all, pool, summarise
 from strategy_pipeline.backtest.statistics import Settings as StatisticsSettings
@@ -28,66 +22,34 @@ from strategy_pipeline.backtest.verdicts import Evidence
 from strategy_pipeline.defs.assets.bars import historical_bars
 from strategy_pipeline.defs.assets.features import features
 from strategy_pipeline.defs.assets.reference import corporate_actions
+from strategy_pipeline.defs.backtest_inputs import BacktestChoice, read_inputs
 from strategy_pipeline.defs.partition_events import publish
-from strategy_pipeline.defs.partitions import DETECTORS, PartitionChoice
+from strategy_pipeline.defs.partitions import DETECTORS
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.resources import Clock
 from strategy_pipeline.defs.table_metadata import describe_table
 from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.detectors.declaration import Detector
-from strategy_pipeline.errors import MissingDataError, SettingsError
+from strategy_pipeline.errors import MissingDataError
+from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.lake.records import TrialLedger
 from strategy_pipeline.lake.store import Lake, PartitionInfo
 from strategy_pipeline.lake.tables import (
     BACKTEST_COVERAGE,
     BACKTEST_EQUITY,
     BACKTEST_TRADES,
-    CORPORATE_ACTIONS,
     FEATURES,
-    HISTORICAL_BARS,
     INSTANT,
     SIGNAL_DISPOSITIONS,
 )
 from strategy_pipeline.market import calendar
-from strategy_pipeline.market.timeframes import TIMEFRAMES
 from strategy_pipeline.settings import Settings, Watchlist
-
-DEFAULT_DAYS = 90
-
-
-class BacktestChoice(PartitionChoice):
-    """What is tested: empty symbols mean the watchlist, empty dates the last 90 calendar days that have features.
-
-    `assumptions` overrides fields of ``BacktestConfig`` by name.
-    """
-
-    timeframe: str = "15m"
-    symbols: list[str] = []
-    start: str = ""
-    end: str = ""
-    assumptions: dict[str, Any] = {}
-
-    def to_config(self) -> BacktestConfig:
-        """The validated assumptions of the run; raises SettingsError naming the field at fault."""
-        try:
-            return BacktestConfig(timeframe=self.timeframe, **self.assumptions)
-        except TypeError as error:
-            raise SettingsError(f"assumptions hold an unknown field: {error}.") from None
 
 
 class ReportChoice(BacktestChoice):
     """As the backtest, and the folder for the report (empty: reports below STRATEGY_HOME)."""
 
     output: str = ""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a backtest reads from the lake."""
-
-    features: pl.DataFrame
-    bars: pl.DataFrame
-    actions: pl.DataFrame
 
 
 @dg.asset(
@@ -97,6 +59,7 @@ class Inputs:
         dg.AssetDep(features, partition_mapping=dg.AllPartitionMapping()),
         dg.AssetDep(historical_bars, partition_mapping=dg.AllPartitionMapping()),
         dg.AssetDep(corporate_actions),
+        dg.AssetDep("historical_greeks", partition_mapping=dg.AllPartitionMapping()),
     ],
     code_version=BACKTEST_VERSION,
     kinds={"numba"},
@@ -110,16 +73,17 @@ def backtest_trades(
     context: dg.AssetExecutionContext,
     config: BacktestChoice,
     lake: dg.ResourceParam[Lake],
+    raw_files: dg.ResourceParam[RawMirror],
     watchlist: dg.ResourceParam[Watchlist],
     progress: dg.ResourceParam[Progress],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     names = config.keys(context)
-    inputs = _read_inputs(lake, watchlist, config)
+    inputs = read_inputs(lake, raw_files, watchlist, config)
     described: dict[str, dict[str, Any]] = {}
     with progress.track("backtest_trades", len(names)) as advance:
         run = config.to_config()
-        tables = run_detectors(inputs.features, inputs.bars, inputs.actions, run, names)
+        tables = run_detectors(inputs.features, inputs.bars, inputs.actions, run, names, inputs.context)
         ledger = TrialLedger(lake)
         ledger.record(_evaluated([one.trials for one in tables.values()], clock.now()))
         drawn = _pictures_by_detector(tables, run)
@@ -189,37 +153,6 @@ def _evidence(lake: Lake, tables: DetectorTables, config: BacktestConfig, days: 
             pbo=search.pbo,
         )
     return found
-
-
-def _window(lake: Lake, config: BacktestChoice) -> tuple[date, date]:
-    """First and last date to test."""
-    if config.start and config.end:
-        return date.fromisoformat(config.start), date.fromisoformat(config.end)
-    stored = lake.sessions(FEATURES, timeframe=config.timeframe)
-    if not stored:
-        raise MissingDataError(
-            f"There are no {config.timeframe} features: materialise the asset features with that timeframe first."
-        )
-    last = date.fromisoformat(config.end) if config.end else stored[-1]
-    return date.fromisoformat(config.start) if config.start else last - timedelta(days=DEFAULT_DAYS - 1), last
-
-
-def _read_inputs(lake: Lake, watchlist: Watchlist, config: BacktestChoice) -> Inputs:
-    """Features and bars of the window; raises MissingDataError naming what was asked for and is not there."""
-    timeframe = config.timeframe
-    first, last = _window(lake, config)
-    wanted = list(config.symbols) or list(watchlist.symbols)
-    of_symbols = pl.col("symbol").is_in(wanted)
-    days = calendar.sessions_between(first, last)
-    rows = lake.read_sessions(FEATURES, days, where=of_symbols, timeframe=timeframe)
-    require_symbols(rows, config.symbols, timeframe, first, last)
-    tested = rows["session"].unique().sort().to_list()
-    before = calendar.sessions_between(calendar.first_session(), tested[0])[-1 - FILTER_WARM_UP_SESSIONS : -1]
-    executing = ["1m", timeframe] if timeframe in TIMEFRAMES else list(TIMEFRAMES)
-    where = of_symbols & pl.col("timeframe").cast(pl.String).is_in(executing)
-    bars = lake.read_sessions(HISTORICAL_BARS, [*before, *tested], where=where)
-    actions = lake.read(CORPORATE_ACTIONS, [{}])
-    return Inputs(rows, tradable_bars(bars, actions, tested[0]), actions)
 
 
 def _write(lake: Lake, name: str, tables: DetectorTables) -> PartitionInfo:
