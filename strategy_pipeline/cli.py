@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,6 +124,28 @@ def backtest(
 
 
 @app.command()
+def ingest(
+    once: Annotated[bool, typer.Option("--once", help="One snapshot, of the newest quarter hour.")] = False,
+    symbols: SymbolsOption = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="MOMENT",
+            help="One snapshot of that moment, from recorded pages: 2015-12-24T13:00 (New York) or with an offset.",
+        ),
+    ] = None,
+) -> None:
+    """Snapshot the option chains over REST every 15 minutes of the session: Greeks, open interest, dealer gamma."""
+    from strategy_pipeline.commands import ingest as command
+
+    wanted = command.Wanted(listed(symbols), None if as_of is None else moment(as_of))
+    with progress_display() as progress:
+        for line in command.run(settings(), progress, wanted, once=once):
+            say(line)
+
+
+@app.command()
 def doctor() -> None:
     """Check settings, keys, S3, lake, calendar, versions and disk; one line each, with the mend."""
     from strategy_pipeline.commands import doctor as command
@@ -161,6 +183,19 @@ def day(text: str) -> date:
     raise SettingsError(f"{text!r} is not a date: write YYYY-MM-DD, such as 2024-01-31.")
 
 
+def moment(text: str) -> datetime:
+    """A moment of the command line, New York time unless it has an offset; raises SettingsError."""
+    from strategy_pipeline.market.calendar import NEW_YORK
+
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(
+            f"{text!r} is not a moment: write 2024-01-31T10:15 for New York time, or 2024-01-31T15:15:00Z."
+        ) from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=NEW_YORK)
+
+
 def period(start: str, end: str) -> tuple[date, date]:
     """First and last date of the command line; raises SettingsError when they are no dates or the wrong way round."""
     first, last = day(start), day(end)
@@ -190,7 +225,7 @@ def listed(text: str | None) -> tuple[str, ...]:
 
 def window(start: str | None, end: str | None, days: int | None) -> tuple[date, date]:
     """First and last date of a backtest: dates, or the last N calendar days up to the last completed session."""
-    from datetime import UTC, datetime
+    from datetime import UTC
 
     from strategy_pipeline.market.calendar import last_completed_session
 

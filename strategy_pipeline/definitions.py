@@ -6,7 +6,7 @@ import dagster as dg
 
 from strategy_pipeline.defs.assets import all_assets, graph_models, group_checks
 from strategy_pipeline.defs.automation.jobs import all_jobs
-from strategy_pipeline.defs.automation.schedules import daily_bars
+from strategy_pipeline.defs.automation.schedules import all_schedules
 from strategy_pipeline.defs.automation.sensors import publication
 from strategy_pipeline.defs.checks import all_checks
 from strategy_pipeline.defs.policies import with_group_policies
@@ -24,7 +24,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         assets=with_group_policies(all_assets(models)),
         asset_checks=[*all_checks, *group_checks(models)],
         jobs=all_jobs,
-        schedules=[daily_bars],
+        schedules=all_schedules,
         sensors=[publication],
         resources={**default_resources(), **overrides},
         loggers={PLAIN_LINES: plain_lines},

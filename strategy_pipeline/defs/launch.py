@@ -5,7 +5,7 @@ decided in instance.py.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 
 import dagster as dg
@@ -20,7 +20,10 @@ from strategy_pipeline.settings import PROJECT_ROOT, Settings, set_dagster_envir
 Definitions: TypeAlias = dg.Definitions
 Instance: TypeAlias = dg.DagsterInstance
 
+# A run that says no more for an hour has died with its process.
+LONGEST_SILENCE = timedelta(hours=1)
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+_FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 INSTANCE_FILE = "dagster.yaml"
 LOG_LEVEL_LINES = """
 # LOG_LEVEL when the command line last came by: messages of assets below it are not kept.
@@ -62,6 +65,15 @@ def session_range(start: date, end: date) -> tuple[str, str]:
     if not days:
         raise MissingDataError(f"There is no finished session from {start} to {end}: choose dates up to {last}.")
     return days[0], days[-1]
+
+
+def unfinished_run(instance: dg.DagsterInstance, job: str, now: datetime) -> str | None:
+    """The run of `job` that is queued or under way at `now`, None without one."""
+    unfinished = dg.RunsFilter(job_name=job, statuses=[one for one in dg.DagsterRunStatus if one not in _FINISHED])
+    for record in instance.get_run_records(unfinished):
+        if now - record.update_timestamp.replace(tzinfo=record.update_timestamp.tzinfo or UTC) < LONGEST_SILENCE:
+            return record.dagster_run.run_id
+    return None
 
 
 def materialize(

@@ -30,6 +30,7 @@ ASSETS = {
     "option_volume_minutes": "options",
     "options_flow_history": "options",
     "options_flow_daily": "options",
+    "chain_snapshot": "options",
     "atm_iv_daily": "volatility",
     "iv_percentile_cache": "volatility",
     "features": "features",
@@ -65,6 +66,7 @@ PARENTS = {
         "historical_bars",
     },
     "options_flow_daily": {"options_flow_history"},
+    "chain_snapshot": {"corporate_actions", "rate_curve"},
     "atm_iv_daily": {"historical_greeks", "historical_bars", "corporate_actions"},
     "iv_percentile_cache": {"atm_iv_daily"},
     "features": {"historical_bars", "corporate_actions"},
@@ -195,10 +197,13 @@ def test_there_are_these_jobs_schedules_and_sensors():
         "backfill_bars",
         "backfill_market",
         "backfill_options",
+        "ingest_chains",
         "run_backtests",
         "__ASSET_JOB",
     }
-    assert [one.name for one in repository.schedule_defs] == ["daily_bars"]
+    schedules = repository.schedule_defs
+    assert sorted(one.name for one in schedules) == ["chains_every_quarter_hour", "daily_bars"]
+    assert {one.default_status for one in schedules} == {dg.DefaultScheduleStatus.STOPPED}
     assert "publication" in {one.name for one in repository.sensor_defs}
 
 

@@ -13,31 +13,12 @@ from strategy_pipeline.ingestion.live_chains import LATEST_STAMP, Request, Symbo
 from strategy_pipeline.ingestion.vendor_api import RetryPolicy, VendorApi
 from strategy_pipeline.lake.tables import OPEN_INTEREST, OPTION_CONTRACTS
 from strategy_pipeline.market.symbols import instrument
+from strategy_pipeline_tests.ingestion.chain_pages import CLOSE, XYZ, entry, page, stamp
 from strategy_pipeline_tests.ingestion.rest_peer import KEY, Fault, RestPeer, serving
 
 DAY = date(2015, 12, 24)
-CLOSE = datetime(2015, 12, 24, 18, 0, tzinfo=UTC)
 FETCHED_AT = datetime(2015, 12, 24, 18, 0, 5, tzinfo=UTC)
 CHAIN, CONTRACTS = "/v3/snapshot/options/GOOG", "/v3/reference/options/contracts"
-
-
-def stamp(moment: datetime) -> int:
-    return int(moment.timestamp()) * 1_000_000_000
-
-
-def entry(ticker: str, **changes: Any) -> dict[str, Any]:
-    """A quoted contract on XYZ as of the close of Christmas Eve."""
-    whole = {
-        "details": {"ticker": ticker, "shares_per_contract": 100, "exercise_style": "american"},
-        "last_quote": {"bid": 1.2, "ask": 1.3, "last_updated": stamp(CLOSE)},
-        "open_interest": 10,
-        "underlying_asset": {"ticker": "XYZ", "price": 50.0, "last_updated": stamp(CLOSE)},
-    }
-    return {name: block for name, block in (whole | changes).items() if block is not None}
-
-
-def page(*entries: Any) -> dict[str, Any]:
-    return {"status": "OK", "request_id": "r", "results": list(entries)}
 
 
 @pytest.fixture
@@ -59,7 +40,7 @@ def look(peer: RestPeer) -> Callable[..., dict[str, SymbolChain]]:
 
 
 def test_a_symbol_whose_pages_fail_half_way_leaves_nothing_and_the_others_come(look, peer):
-    peer.answers["/v3/snapshot/options/XYZ"] = [page(entry("O:XYZ160115C00050000")), {"status": "OK"}]
+    peer.answers[XYZ] = [page(entry("O:XYZ160115C00050000")), {"status": "OK"}]
     found = look("XYZ", "GOOG")
     assert list(found) == ["XYZ", "GOOG"]
     assert found["XYZ"].chain is None
@@ -92,7 +73,7 @@ def test_terms_that_follow_from_tickers_in_files_are_no_list(look, peer):
 
 def test_without_a_list_of_contracts_adjusted_ones_are_left_out_and_a_note_says_why(look, peer):
     plain, adjusted = "O:XYZ160115C00050000", "O:XYZ7160115C00050000"
-    peer.answers["/v3/snapshot/options/XYZ"] = [page(entry(plain), entry(adjusted))]
+    peer.answers[XYZ] = [page(entry(plain), entry(adjusted))]
     found = look("XYZ")["XYZ"]
     assert found.chain["contract_ticker"].to_list() == [plain]
     assert found.parsed.by_reason == {"unknown_deliverable": 1}
@@ -102,9 +83,7 @@ def test_without_a_list_of_contracts_adjusted_ones_are_left_out_and_a_note_says_
 
 def test_minutes_of_the_underlying_are_asked_for_when_a_print_stands_alone(look, peer):
     printed = {"price": 1.25, "sip_timestamp": stamp(CLOSE) - 60 * 10**9}
-    peer.answers["/v3/snapshot/options/XYZ"] = [
-        page(entry("O:XYZ160115C00050000", last_quote=None, last_trade=printed))
-    ]
+    peer.answers[XYZ] = [page(entry("O:XYZ160115C00050000", last_quote=None, last_trade=printed))]
     path = "/v2/aggs/ticker/XYZ/range/1/minute/2015-12-24/2015-12-24"
     bar = {"t": (stamp(CLOSE) - 120 * 10**9) // 10**6, "o": 50, "h": 50, "l": 50, "c": 50, "v": 100}
     peer.answers[path] = [{**page(bar), "ticker": "XYZ", "adjusted": False}]
@@ -125,7 +104,7 @@ def test_a_quoted_chain_asks_for_no_minutes(look, peer):
 def test_a_picture_of_another_moment_is_refused(look, peer, late, is_refused):
     newest = stamp(CLOSE + LATEST_STAMP) + late * 10**9
     quote = {"bid": 1.2, "ask": 1.3, "last_updated": newest}
-    peer.answers["/v3/snapshot/options/XYZ"] = [page(entry("O:XYZ160115C00050000", last_quote=quote))]
+    peer.answers[XYZ] = [page(entry("O:XYZ160115C00050000", last_quote=quote))]
     found = look("XYZ")["XYZ"]
     assert (found.chain is None) is is_refused
     if is_refused:
@@ -140,7 +119,7 @@ def test_recorded_pages_were_known_when_they_were_recorded_and_must_say_when(loo
     assert row["ingested_at"] == FETCHED_AT
     live = look("GOOG")["GOOG"].chain.row(0, named=True)
     assert live["available_at"] == FETCHED_AT
-    peer.answers["/v3/snapshot/options/XYZ"] = [
+    peer.answers[XYZ] = [
         page(entry("O:XYZ160115C00050000", last_quote={"bid": 1.0, "ask": 1.1}, underlying_asset={"ticker": "XYZ"}))
     ]
     assert "Nothing in the vendor's chain of XYZ says that it is of" in look("XYZ", replayed=True)["XYZ"].failure
@@ -148,7 +127,7 @@ def test_recorded_pages_were_known_when_they_were_recorded_and_must_say_when(loo
 
 
 def test_an_empty_chain_is_a_failure_of_its_symbol(look, peer):
-    peer.answers["/v3/snapshot/options/XYZ"] = [page()]
+    peer.answers[XYZ] = [page()]
     assert look("XYZ")["XYZ"].failure.startswith("The vendor lists no options on XYZ")
 
 

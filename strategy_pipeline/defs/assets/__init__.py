@@ -9,6 +9,7 @@ from strategy_pipeline.defs.assets.bars import bars_assets
 from strategy_pipeline.defs.assets.features import features_assets
 from strategy_pipeline.defs.assets.flat_files import flat_file_assets
 from strategy_pipeline.defs.assets.flow import conditions_assets, flow_assets
+from strategy_pipeline.defs.assets.live_chains import live_chain_assets
 from strategy_pipeline.defs.assets.market import market_assets, market_checks
 from strategy_pipeline.defs.assets.option_reference import option_reference_assets
 from strategy_pipeline.defs.assets.options import option_assets
@@ -32,7 +33,7 @@ def all_assets(models: Mapping[str, SqlModel]) -> dict[str, list[dg.AssetsDefini
         "reference": [*reference_assets, *option_reference_assets, *conditions_assets],
         "bars": bars_assets,
         "market": market_assets,
-        "options": [*option_assets, *flow_assets],
+        "options": [*option_assets, *flow_assets, *live_chain_assets],
         "volatility": volatility_assets,
         "features": features_assets,
         "backtests": backtest_assets,

@@ -290,6 +290,12 @@ class _Gamma:
         return pl.concat(parts) if parts else None
 
 
+def store_gamma(lake: Lake, day: date) -> dict[str, PartitionInfo]:
+    """The dealer gamma of a session, built anew from its stored chains when they have changed, by partition key."""
+    gamma = _Gamma(lake, [day])
+    return rebuilt(lake, GAMMA_EXPOSURE_SNAPSHOTS, {day: gamma.pedigree(day)}, gamma.build)
+
+
 _CLOSING_COLUMNS = (
     "symbol", "session", "sign_convention", "snapshot_at", "status", "gex_usd_per_1pct", "gross_gex_usd_per_1pct",
     "available_at",

@@ -12,6 +12,8 @@ BACKTEST_GROUPS = ("backtests",)
 OF_OPTIONS = dg.AssetSelection.assets(
     *OPTION_FILE_DATASETS, "rate_curve", "open_interest", "option_contracts", "trade_conditions"
 )
+# What asks the vendor for the present has no range of sessions.
+LIVE = dg.AssetSelection.assets("chain_snapshot")
 
 backfill_bars = dg.define_asset_job(
     "backfill_bars",
@@ -22,7 +24,8 @@ backfill_bars = dg.define_asset_job(
 
 backfill_options = dg.define_asset_job(
     "backfill_options",
-    selection=OF_OPTIONS | dg.AssetSelection.assets("corporate_actions") | dg.AssetSelection.groups(*OPTION_GROUPS),
+    selection=(OF_OPTIONS | dg.AssetSelection.assets("corporate_actions") | dg.AssetSelection.groups(*OPTION_GROUPS))
+    - LIVE,
     description="Option files of a range of sessions, their chains, dealer gamma and volatility; bars come first.",
     tags=RETRY_TAGS,
 )
@@ -41,4 +44,11 @@ backfill_market = dg.define_asset_job(
     tags=RETRY_TAGS,
 )
 
-all_jobs = [backfill_bars, backfill_market, backfill_options, run_backtests]
+ingest_chains = dg.define_asset_job(
+    "ingest_chains",
+    selection=LIVE,
+    description="One look at the option chains of the watched symbols over REST.",
+    tags=RETRY_TAGS,
+)
+
+all_jobs = [backfill_bars, backfill_market, backfill_options, run_backtests, ingest_chains]
