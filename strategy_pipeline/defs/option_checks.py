@@ -4,9 +4,12 @@ The partitions of the run are read back from the lake. What is measured is analy
 """
 
 from collections.abc import Iterator
+from datetime import date
 
 import dagster as dg
 
+from strategy_pipeline.analytics.chain_quality import falling_expiries, parity_fit, solved_share_pct
+from strategy_pipeline.defs.assets.options import last_chains
 from strategy_pipeline.defs.checks import contract_holds, keys_of_run
 from strategy_pipeline.defs.partitions import SESSIONS
 from strategy_pipeline.lake.store import Lake
@@ -23,6 +26,10 @@ from strategy_pipeline.lake.tables import (
     TRADE_CONDITIONS,
     Table,
 )
+
+# Above or below these shares (%) of a chain, something is wrong with its inputs rather than with single quotes.
+MOST_OUTSIDE_PARITY_PCT, LEAST_SOLVED_PCT = 5.0, 90.0
+_NAMED = 5
 
 CONTRACT = "Columns, types and every rule of the table's contract, read back from what is stored."
 
@@ -66,4 +73,52 @@ CHECKED_TABLES = (
     OPTIONS_FLOW_DAILY,
 )
 
-option_checks = [_contract_check(table) for table in CHECKED_TABLES]
+WARNINGS = {
+    "put_call_parity": f"At most {MOST_OUTSIDE_PARITY_PCT:g} % of the pairs at the close quote what parity forbids.",
+    "share_of_solved": f"At least {LEAST_SOLVED_PCT:g} % of what is quoted on two sides at the close has a volatility.",
+    "no_calendar_arbitrage": "At-the-money total variance at the close does not fall from one expiry to the next.",
+}
+
+
+@dg.multi_asset_check(
+    specs=[dg.AssetCheckSpec(name, asset="historical_greeks", description=says) for name, says in WARNINGS.items()]
+)
+def chain_checks(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
+    """The last chains of each of the run's sessions."""
+    pairs = outside = 0
+    worst, falls, shares = 0.0, [], {}
+    for key in keys_of_run(context, SESSIONS):
+        chain = last_chains(lake, date.fromisoformat(key))
+        fit = parity_fit(chain)
+        pairs, outside, worst = pairs + fit.pairs, outside + fit.outside, max(worst, fit.worst)
+        falls += [f"{key} {says}" for says in falling_expiries(chain)]
+        if (share := solved_share_pct(chain)) is not None:
+            shares[key] = share
+    least = min(shares.values(), default=100.0)
+    beyond = 100.0 * outside / max(pairs, 1)
+    yield _warning(
+        "put_call_parity",
+        beyond <= MOST_OUTSIDE_PARITY_PCT,
+        f"{outside:,} of {pairs:,} pairs ({beyond:.2f} %) lie outside, the worst by ${worst:.2f}",
+    )
+    yield _warning("share_of_solved", least >= LEAST_SOLVED_PCT, f"at least {least:.1f} % of each session's quotes")
+    more = f" and {len(falls) - _NAMED} more" if len(falls) > _NAMED else ""
+    yield _warning(
+        "no_calendar_arbitrage",
+        not falls,
+        f"falls: {'; '.join(falls[:_NAMED])}{more}" if falls else "total variance rises everywhere",
+    )
+
+
+def _warning(name: str, passed: bool, says: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key="historical_greeks",
+        check_name=name,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=says,
+        metadata={"says": says},
+    )
+
+
+option_checks = [*(_contract_check(table) for table in CHECKED_TABLES), chain_checks]

@@ -129,6 +129,9 @@ BLOCKING = {
     "detector_leaderboard:detector_run_id_unique",
 }
 WARNING = {
+    "historical_greeks:put_call_parity",
+    "historical_greeks:share_of_solved",
+    "historical_greeks:no_calendar_arbitrage",
     "historical_bars:quarantined_share",
     "historical_bars:suspicious_share",
     "historical_bars:coverage_is_high",

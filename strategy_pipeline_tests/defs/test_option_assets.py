@@ -119,7 +119,15 @@ def test_the_files_of_a_session_become_chains_on_its_grid(goog, instance):
     said = said_of(instance, "historical_greeks")
     assert (said["contracts"].value, said["snapshots"].value, said["symbols"].value) == (2192, 14, "GOOG")
     assert sum(said["statuses"].value.values()) == rows.height
-    assert all(one.passed for one in run.get_asset_check_evaluations())
+    verdicts = {(one.asset_key.to_user_string(), one.check_name): one for one in run.get_asset_check_evaluations()}
+    assert all(one.passed for one in verdicts.values())
+    assert ("historical_greeks", "put_call_parity") in verdicts
+    assert said["smile of GOOG"].value.startswith("![")
+    pictures = said_of(instance, "gamma_exposure_snapshots")
+    assert {name for name in pictures if name.startswith("gamma")} == {
+        "gamma by strike of GOOG",
+        "gamma along the price of GOOG",
+    }
 
 
 def test_dealer_gamma_at_the_close_is_that_of_the_reference(goog, instance):

@@ -27,6 +27,7 @@ from strategy_pipeline.analytics.gamma_exposure import (
     gamma_exposure,
 )
 from strategy_pipeline.defs.assets.option_reference import OptionsConfig
+from strategy_pipeline.defs.option_pictures import chain_pictures, gamma_pictures
 from strategy_pipeline.defs.partition_events import publish
 from strategy_pipeline.defs.partitions import (
     SESSIONS,
@@ -98,7 +99,10 @@ def historical_greeks(
             "files and option_contracts of those sessions first, or name the symbols they hold."
         )
     context.log.info(f"historical_greeks: {len(found)} of {len(sessions)} sessions have chains.")
-    return publish(context, {key: _chains_described(found[key]) for key in sorted(found)})
+    described = {key: _chains_described(found[key]) for key in sorted(found)}
+    if described:
+        described[max(described)] |= chain_pictures(last_chains(lake, date.fromisoformat(max(described))))
+    return publish(context, described)
 
 
 class _Chains:
@@ -166,6 +170,17 @@ def store_live_snapshot(lake: Lake, rows: pl.DataFrame) -> PartitionInfo:
     return lake.write(HISTORICAL_GREEKS, key, whole, {**said, "symbols": symbols, **_counts_of(whole)})
 
 
+def last_chains(lake: Lake, day: date) -> pl.DataFrame:
+    """Each symbol's chain at the last instant of a session that has one."""
+    instants = lake.read_sessions(HISTORICAL_GREEKS, [day], columns=["symbol", "snapshot_at"])
+    last = instants.group_by("symbol").agg(pl.col("snapshot_at").max())
+    chains = last.select(pl.struct("symbol", "snapshot_at")).to_series()
+    late = lake.read_sessions(
+        HISTORICAL_GREEKS, [day], where=pl.col("snapshot_at") >= pl.lit(last["snapshot_at"].min())
+    )
+    return late.filter(pl.struct("symbol", "snapshot_at").is_in(chains.implode()))
+
+
 def _counts_of(rows: pl.DataFrame) -> dict[str, str]:
     """What a file of chains says about its rows, so that they need not be read to be described."""
     statuses = rows["iv_status"].cast(pl.String).value_counts().sort("iv_status")
@@ -230,7 +245,10 @@ def gamma_exposure_snapshots(
             found |= rebuilt(lake, GAMMA_EXPOSURE_SNAPSHOTS, {day: gamma.pedigree(day)}, gamma.build, advance)
             gamma.remember(day)
     context.log.info(f"gamma_exposure_snapshots: {len(found)} sessions have rows.")
-    return publish(context, {key: _gamma_described(info) for key, info in found.items()})
+    described = {key: _gamma_described(info) for key, info in found.items()}
+    if described:
+        described[max(described)] |= gamma.pictures(date.fromisoformat(max(described)))
+    return publish(context, described)
 
 
 class _Gamma:
@@ -273,6 +291,10 @@ class _Gamma:
         """Adds the stored closing values of a session to what later ones look back at."""
         rows = self.lake.read_sessions(self.table, [day], columns=list(_CLOSING_COLUMNS))
         self.closings = pl.concat([self.closings.filter(pl.col("session") != day), closing_exposure(rows)])
+
+    def pictures(self, day: date) -> dict[str, Any]:
+        """Where the session's last gamma sits and where it flips."""
+        return gamma_pictures(self.lake.read_sessions(self.table, [day]), last_chains(self.lake, day), self._flow(day))
 
     def _history(self, day: date) -> pl.DataFrame:
         window = _before(day, PERCENTILE_SESSIONS)

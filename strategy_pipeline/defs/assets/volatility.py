@@ -16,6 +16,7 @@ from strategy_pipeline.analytics.atm_implied_volatility import atm_iv_daily as r
 from strategy_pipeline.analytics.implied_volatility_rank import WINDOW_SESSIONS, iv_percentile_cache
 from strategy_pipeline.analytics.realised_volatility import RV_SESSIONS
 from strategy_pipeline.backtest.drawing import markdown_image
+from strategy_pipeline.defs.assets.options import last_chains
 from strategy_pipeline.defs.option_plots import volatility_history
 from strategy_pipeline.defs.partition_events import publish
 from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, sessions_before, sessions_of
@@ -101,17 +102,6 @@ class _Closes:
         """The daily bars in reach of a session and the actions known at its close."""
         known = pl.col("available_at") <= calendar.session(day).close
         return self.bars.filter(pl.col("session").is_in(_window(day))), self.actions.filter(known)
-
-
-def last_chains(lake: Lake, day: date) -> pl.DataFrame:
-    """Each symbol's chain at the last instant of a session that has one."""
-    instants = lake.read_sessions(HISTORICAL_GREEKS, [day], columns=["symbol", "snapshot_at"])
-    last = instants.group_by("symbol").agg(pl.col("snapshot_at").max())
-    chains = last.select(pl.struct("symbol", "snapshot_at")).to_series()
-    late = lake.read_sessions(
-        HISTORICAL_GREEKS, [day], where=pl.col("snapshot_at") >= pl.lit(last["snapshot_at"].min())
-    )
-    return late.filter(pl.struct("symbol", "snapshot_at").is_in(chains.implode()))
 
 
 def _window(day: date) -> list[date]:
