@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategy_pipeline.analytics.option_flow import FlowRules, classify_flow, flow_totals
+from strategy_pipeline.analytics.option_flow import (
+    FlowRules,
+    classify_flow,
+    daily_flow,
+    flow_totals,
+    premium_of_prints,
+    streamed_beside,
+)
 from strategy_pipeline.errors import DataError
-from strategy_pipeline.lake.tables import TRADE_TYPES
+from strategy_pipeline.lake.store import conform
+from strategy_pipeline.lake.tables import OPTIONS_FLOW_DAILY, TRADE_TYPES
 from strategy_pipeline.market.calendar import session_offset
 from strategy_pipeline_tests.analytics.tapes import (
     AUTO,
@@ -392,6 +400,38 @@ def test_premium_by_class_and_by_sentiment_adds_up_to_the_tape():
     assert swept["net_delta_usd"] == pytest.approx(6_360_000.0)
     apart = totals.filter(pl.col("trade_type") == "MULTI_LEG").row(0, named=True)
     assert (apart["unknown_premium_usd"], apart["net_delta_usd"]) == (pytest.approx(110.0), None)
+
+
+def test_daily_flow_is_the_totals_known_with_the_last_print():
+    rows = flow(sweep(), history=past(SIZES))
+    daily = daily_flow(rows)
+    conform(OPTIONS_FLOW_DAILY, daily)
+    assert daily.select("trade_type", "prints", "premium_usd").rows() == [("SWEEP", 3, pytest.approx(26_510.0))]
+    # The sweep was over at 90 ms and known 50 ms later.
+    assert daily["available_at"].to_list() == [NOON + timedelta(milliseconds=140)]
+    suspect = flow(prints(a_print(1.10, 300, 0, 300, 999)))
+    assert daily_flow(suspect)["quality"].to_list() == ["suspect"]
+    assert daily_flow(rows.clear()).is_empty()
+
+
+def test_the_premium_of_a_tape_counts_each_key_and_each_known_contract_once():
+    tape = prints(
+        a_print(1.10, 3), a_print(2.00, 1, 5, contract=PUT), a_print(9.99, 9, 6, contract="O:XYZ240621C00001000")
+    )
+    doubled = pl.concat([tape, tape.head(1)])
+    # 1.10 x 3 x 100 + 2.00 x 1 x 100.
+    assert premium_of_prints(doubled, contracts()) == pytest.approx(530.0)
+    assert premium_of_prints(tape.clear(), contracts()) == 0.0
+
+
+def test_streamed_prints_never_stand_beside_a_file():
+    file = flow(prints(a_print(1.10, 3)))
+    stream = file.with_columns(source=pl.lit("stream").cast(file.schema["source"]))
+    assert streamed_beside(file.clear(), stream).equals(stream)
+    assert streamed_beside(stream, stream).equals(stream)
+    assert streamed_beside(file, stream).equals(file)
+    other = stream.with_columns(symbol=pl.lit("QQQ"), contract_ticker=pl.lit("O:QQQ240621C00400000"))
+    assert streamed_beside(file, other).height == 2
 
 
 tapes = st.lists(

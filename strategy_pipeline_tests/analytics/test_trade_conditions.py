@@ -1,5 +1,7 @@
 """Trade conditions: the vendor's names decide, every id of the reference is understood, and unknown ids are told."""
 
+from datetime import UTC, datetime, timedelta
+
 import polars as pl
 import pytest
 
@@ -13,9 +15,14 @@ from strategy_pipeline.analytics.trade_conditions import (
     REGULAR,
     SWEEP,
     UNKNOWN,
+    conditions_in_use,
+    conditions_table,
     read_conditions,
+    with_version,
 )
 from strategy_pipeline.errors import DataError
+from strategy_pipeline.lake.store import conform
+from strategy_pipeline.lake.tables import TRADE_CONDITIONS
 
 
 def reference(shared_data) -> pl.DataFrame:
@@ -69,3 +76,39 @@ def test_a_reference_that_cannot_be_one_is_refused():
         read_conditions(pl.DataFrame(schema={"id": pl.Int64, "name": pl.String}))
     with pytest.raises(DataError, match="twice"):
         read_conditions(pl.DataFrame({"id": [1, 1], "name": ["Late", "Canceled"]}))
+
+
+MORNING, EVENING = datetime(2024, 6, 3, 12, tzinfo=UTC), datetime(2024, 6, 3, 20, tzinfo=UTC)
+
+
+def version(names: dict[int, str], at: datetime) -> pl.DataFrame:
+    return conditions_table(pl.DataFrame({"id": list(names), "name": list(names.values())}), at, "flat_file")
+
+
+def test_a_version_of_the_reference_is_a_table_with_its_meanings():
+    rows = version({228: "Single Leg Auction ISO", 209: "Automatic Execution", 300: "Something New"}, MORNING)
+    conform(TRADE_CONDITIONS, rows)
+    assert rows.select("condition_id", "meanings").rows() == [
+        (209, []),
+        (228, ["auction", "sweep"]),
+        (300, ["unknown"]),
+    ]
+
+
+def test_the_version_published_last_is_in_use_and_the_others_stay():
+    first, second = version({209: "Automatic Execution"}, MORNING), version({209: "Canceled"}, EVENING)
+    both = with_version(first, second)
+    conform(TRADE_CONDITIONS, both)
+    assert both["version"].n_unique() == 2
+    assert conditions_in_use(both).bits_by_id == {209: CANCEL}
+    # The same version again changes nothing, not even the moment.
+    assert with_version(both, version({209: "Canceled"}, EVENING + timedelta(days=1))).equals(both)
+    # The first one published again is in use again, once.
+    again = with_version(both, version({209: "Automatic Execution"}, EVENING + timedelta(days=2)))
+    assert conditions_in_use(again).bits_by_id == {209: REGULAR}
+    assert again.height == 2
+
+
+def test_no_version_at_all_is_an_error():
+    with pytest.raises(DataError, match="lacks rows"):
+        conditions_in_use(TRADE_CONDITIONS.empty())

@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from dagster._core.errors import DagsterAssetCheckFailedError
+from polars.testing import assert_frame_equal
 
 from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.flow import store_streamed_flow
@@ -30,6 +31,7 @@ from strategy_pipeline.lake.tables import (
 from strategy_pipeline.market import calendar
 from strategy_pipeline.market.symbols import instrument
 from strategy_pipeline.settings import Watchlist, load_settings
+from strategy_pipeline.synthetic.files import SyntheticMarket
 from strategy_pipeline_tests.analytics.gamma_chains import chain, priced
 from strategy_pipeline_tests.analytics.tapes import AUTO, CALL, DAY, ISO, MS, PUT, REFERENCE, a_day_of_flow
 
@@ -195,6 +197,57 @@ def test_two_halves_give_the_bytes_of_the_whole(week, instance, tmp_path):
         [place.lake.info(OPTIONS_FLOW_HISTORY, {"session": day}).sha256 for day in SESSIONS] for place in (whole, other)
     ]
     assert digests[0] == digests[1]
+
+
+def test_a_revised_tape_is_classified_again_with_the_twenty_sessions_after_it_and_no_others(instance, tmp_path):
+    place = Place(tmp_path)
+    days = [calendar.session_offset(DAY, -back) for back in range(22, -1, -1)]
+    for day in days:
+        place.tape(day, PRINTS[3:])
+    place.run(instance, FLOW, days[0], DAY)
+    before = {day: place.lake.info(OPTIONS_FLOW_HISTORY, {"session": day}).sha256 for day in days}
+    place.tape(days[1], PRINTS)
+    os.utime(
+        place.files / f"us_options_opra/trades_v1/{days[1]:%Y/%m}/{days[1]}.csv.gz", (1_717_600_000, 1_717_600_000)
+    )
+    place.run(instance, FLOW, days[0], DAY)
+    changed = [day for day in days if place.lake.info(OPTIONS_FLOW_HISTORY, {"session": day}).sha256 != before[day]]
+    assert changed == days[1:22]
+
+
+def test_daily_totals_outlive_the_prints_they_were_made_from(week, instance, tmp_path):
+    place = Place(tmp_path, week[0].files)
+    place.run(instance, FLOW)
+    totals = place.lake.read_sessions(OPTIONS_FLOW_DAILY, [DAY])
+    (tmp_path / "lake" / "options_flow_history" / f"session={DAY}" / "part-0.parquet").unlink()
+    assert failed(place.run(instance, ["options_flow_daily"])) == {}
+    assert_frame_equal(place.lake.read_sessions(OPTIONS_FLOW_DAILY, [DAY]), totals)
+
+
+def test_the_synthetic_tape_is_classified_as_it_was_planned(instance, tmp_path):
+    market = SyntheticMarket(7, 4, 10, history=0, option_sessions=3)
+    settings = load_settings({"STRATEGY_HOME": str(tmp_path)})
+    market.write(settings.vendor_folder)
+    place = Place(tmp_path, settings.vendor_folder, "SPX")
+    days = market.plan.options.sessions
+    # Terms come from the tickers on the tape, and no chain is valued: the classes need neither.
+    assert failed(place.run(instance, ["option_trade_file", "option_quote_file", *FLOW[4:]], days[0], days[-1])) == {}
+    for day in days:
+        planned, rows = market.plan.options.tape("SPX", day), place.flow(day)
+        kinds = rows["trade_type"].cast(pl.String)
+        exclusions = rows["exclusion_class"].cast(pl.String)
+        found = {
+            "prints": rows.height,
+            "sweeps": rows.filter(pl.col("is_sweep"))["cluster_id"].n_unique(),
+            "blocks": int((kinds == "BLOCK").sum()),
+            "crosses": int((kinds == "CROSS").sum()),
+            "multi_legs": int((kinds == "MULTI_LEG").sum()) - planned.floor,
+            "auctions": int((kinds == "AUCTION").sum()),
+            "late": int((exclusions == "late").sum()),
+            "cancelled": int((exclusions == "cancel").sum()),
+        }
+        assert found == {name: getattr(planned, name) for name in found}, day
+    assert sum(market.plan.options.tape("SPX", day).sweeps for day in days) > 3
 
 
 def test_a_condition_nobody_knows_fails_its_check_and_the_prints_stay(instance, tmp_path):

@@ -178,8 +178,7 @@ class _Tapes:
         sources = sources_of(self.raw_files, day, [key_for(TRADES, day), key_for(QUOTES, day)])
         said = pedigree_of(sources, self._symbols(day))
         tables = (HISTORICAL_BARS, OPTION_CONTRACTS, OPEN_INTEREST, HISTORICAL_GREEKS)
-        before = [sorted((self.lake.metadata(OPTIONS_FLOW_HISTORY, {"session": one}) or {}).items())
-                  for one in _sessions_before(day)]  # fmt: skip
+        before = [_what_later_sessions_see(self.lake, one) for one in _sessions_before(day)]
         inputs = digest_of(self.lake, [(table, {"session": day}) for table in tables], repr(before))
         return {
             day: {
@@ -280,6 +279,21 @@ def _sessions_before(day: date) -> list[date]:
     return calendar.sessions_between(calendar.first_session(), day)[-1 - DEFAULT_RULES.history_sessions : -1]
 
 
+def _what_later_sessions_see(lake: Lake, day: date) -> list[tuple[str, str]]:
+    """The entries of a partition that decide its sizes, premiums and exclusions, which do not look back themselves.
+
+    Without its own look-back among them a revised session reaches the 20 sessions after it and no further.
+    """
+    said = lake.metadata(OPTIONS_FLOW_HISTORY, {"session": day}) or {}
+    return [(name, said[name]) for name in _SEEN_LATER if name in said]
+
+
+_SEEN_LATER = (
+    "sources", "symbols", "code_version", "definition_version", "conditions_version", "counts", "file_premium_usd",
+    "streamed",
+)  # fmt: skip
+
+
 def store_streamed_flow(lake: Lake, rows: pl.DataFrame) -> PartitionInfo:
     """Puts streamed rows of ``options_flow_history`` of one session beside what stands in its partition.
 
@@ -291,7 +305,8 @@ def store_streamed_flow(lake: Lake, rows: pl.DataFrame) -> PartitionInfo:
     whole = streamed_beside(lake.read_sessions(OPTIONS_FLOW_HISTORY, [day]), rows)
     said = lake.metadata(OPTIONS_FLOW_HISTORY, key) or {"code_version": FLOW_VERSION}
     symbols = ",".join(symbols_of(lake, OPTIONS_FLOW_HISTORY, day, rows["symbol"].unique()))
-    own = {"symbols": symbols, "classes": json.dumps(_classes(whole))}
+    streamed = int((whole["source"].cast(pl.String) == "stream").sum())
+    own = {"symbols": symbols, "classes": json.dumps(_classes(whole)), "streamed": f"{streamed}"}
     return lake.write(OPTIONS_FLOW_HISTORY, key, whole, {**said, **own})
 
 
