@@ -22,6 +22,7 @@ POLICIES = {
     "options": GroupPolicy("team:options", frozenset({"polars", "numba", "parquet"})),
     "volatility": GroupPolicy("team:options", frozenset({"parquet"})),
     "features": GroupPolicy("team:research", frozenset({"polars", "parquet"})),
+    "signals": GroupPolicy("team:research", frozenset({"polars", "parquet"})),
     "backtests": GroupPolicy("team:research", frozenset({"parquet"})),
 }
 

@@ -34,6 +34,7 @@ ASSETS = {
     "atm_iv_daily": "volatility",
     "iv_percentile_cache": "volatility",
     "features": "features",
+    "context_scores": "signals",
     "backtest_trades": "backtests",
     "detector_leaderboard": "backtests",
     "backtest_report": "backtests",
@@ -71,6 +72,15 @@ PARENTS = {
     "iv_percentile_cache": {"atm_iv_daily"},
     "features": {"historical_bars", "corporate_actions"},
     "backtest_trades": {"features", "historical_bars", "corporate_actions", "historical_greeks"},
+    "context_scores": {
+        "features",
+        "historical_bars",
+        "corporate_actions",
+        "iv_percentile_cache",
+        "gamma_exposure_snapshots",
+        "options_flow_history",
+        "market_regime_history",
+    },
     "detector_leaderboard": {"backtest_trades"},
     "backtest_report": {"backtest_trades"},
 }
@@ -116,6 +126,7 @@ BLOCKING = {
     "iv_percentile_cache:history_status_accepted_values",
     "iv_percentile_cache:available_at_not_null",
     "iv_percentile_cache:symbol_session_unique",
+    "context_scores:contract_holds",
     "backtest_trades:contract_holds",
     "backtest_trades:every_detection_has_a_fate",
     "detector_leaderboard:contract_holds",
@@ -137,6 +148,7 @@ WARNING = {
     "historical_bars:coverage_is_high",
     "market_regime_history:every_label_was_seen",
     "options_flow_history:conditions_are_known",
+    "context_scores:context_is_there",
 }
 
 
@@ -173,7 +185,9 @@ def test_every_asset_says_what_it_is_who_owns_it_and_which_code_made_it(graph):
         assert node.kinds >= POLICIES[node.group_name].kinds, key
 
 
-@pytest.mark.parametrize("name", ["historical_bars", "historical_greeks", "features", "backtest_trades"])
+@pytest.mark.parametrize(
+    "name", ["historical_bars", "historical_greeks", "features", "context_scores", "backtest_trades"]
+)
 def test_a_table_shows_its_columns_with_their_meaning(graph, name):
     schema = graph.get(dg.AssetKey(name)).metadata["dagster/column_schema"]
     assert len(schema.columns) > 10
@@ -201,6 +215,7 @@ def test_there_are_these_jobs_schedules_and_sensors():
         "backfill_market",
         "backfill_options",
         "ingest_chains",
+        "score_context",
         "run_backtests",
         "__ASSET_JOB",
     }

@@ -14,6 +14,7 @@ from strategy_pipeline.defs.assets.market import market_assets, market_checks
 from strategy_pipeline.defs.assets.option_reference import option_reference_assets
 from strategy_pipeline.defs.assets.options import option_assets
 from strategy_pipeline.defs.assets.reference import reference_assets
+from strategy_pipeline.defs.assets.signals import signal_assets, signal_checks
 from strategy_pipeline.defs.assets.sql import sql_assets, sql_checks
 from strategy_pipeline.defs.assets.volatility import volatility_assets
 from strategy_pipeline.defs.flow_checks import tape_checks
@@ -36,6 +37,7 @@ def all_assets(models: Mapping[str, SqlModel]) -> dict[str, list[dg.AssetsDefini
         "options": [*option_assets, *flow_assets, *live_chain_assets],
         "volatility": volatility_assets,
         "features": features_assets,
+        "signals": signal_assets,
         "backtests": backtest_assets,
     }
     in_sql = sql_assets(models)
@@ -44,4 +46,4 @@ def all_assets(models: Mapping[str, SqlModel]) -> dict[str, list[dg.AssetsDefini
 
 def group_checks(models: Mapping[str, SqlModel]) -> list[dg.AssetChecksDefinition]:
     """The checks that stand beside their assets; those of the spine are in checks.py."""
-    return [*market_checks, *option_checks, *tape_checks, *sql_checks(models)]
+    return [*market_checks, *option_checks, *tape_checks, *signal_checks, *sql_checks(models)]

@@ -30,6 +30,13 @@ backfill_options = dg.define_asset_job(
     tags=RETRY_TAGS,
 )
 
+score_context = dg.define_asset_job(
+    "score_context",
+    selection=dg.AssetSelection.groups("signals"),
+    description="What stored context says about the firings of a range of sessions; features and options come first.",
+    tags=RETRY_TAGS,
+)
+
 run_backtests = dg.define_asset_job(
     "run_backtests",
     selection=dg.AssetSelection.groups(*BACKTEST_GROUPS),
@@ -51,4 +58,4 @@ ingest_chains = dg.define_asset_job(
     tags=RETRY_TAGS,
 )
 
-all_jobs = [backfill_bars, backfill_market, backfill_options, run_backtests, ingest_chains]
+all_jobs = [backfill_bars, backfill_market, backfill_options, score_context, run_backtests, ingest_chains]
