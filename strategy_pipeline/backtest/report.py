@@ -22,6 +22,8 @@ from strategy_pipeline.backtest import charts
 from strategy_pipeline.backtest.charts import interval_text
 from strategy_pipeline.backtest.drawing import DASH, signed
 from strategy_pipeline.backtest.estimates import Estimate, ProfitFactor
+from strategy_pipeline.backtest.option_runs import HEADLINE_RUNG
+from strategy_pipeline.backtest.option_summary import summarise_options
 from strategy_pipeline.backtest.statistics import (
     MAXIMUM_MEDIAN_COST_R,
     MINIMUM_TRADES_OF_A_GROUP,
@@ -40,7 +42,8 @@ JSON_KEYS = (
     "profitFactor", "profitFactorExact", "profitFactorStatus", "expectancy", "expectancyLow", "expectancyHigh",
     "avgWin", "avgLoss", "avgWinPct", "avgLossPct", "sharpe", "sortino", "maxDrawdownPct", "psr", "dsr", "pbo",
     "nTrials", "ambiguousShare", "medianCostR", "avgBarsHeld", "verdict", "recommendation", "byRegime",
-    "byTimeOfDay", "bySymbol", "config", "runId", "dataHash", "nEffective", "pValueAdjusted",
+    "byTimeOfDay", "bySymbol", "config", "runId", "dataHash", "nEffective", "pValueAdjusted", "byIvBand",
+    "byDealerGamma",
 )  # fmt: skip
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -209,6 +212,8 @@ def _row(one: DetectorSummary, config: Mapping[str, object], run: Run) -> dict[s
         "config": config,
         "runId": run.run_id,
         "dataHash": run.data_hash,
+        "byIvBand": [_group_row(group) for group in one.breakdowns["iv_band"]],
+        "byDealerGamma": [_group_row(group) for group in one.breakdowns["dealer_gamma"]],
         "nEffective": one.n_effective,
         "pValueAdjusted": one.p_value_adjusted,
     }
@@ -481,6 +486,8 @@ def _detector_section(
             ("weekday", "Weekday"),
             ("score_decile", "Score decile"),
             ("vix_band", "VIX band"),
+            ("iv_band", "Implied volatility band"),
+            ("dealer_gamma", "Dealer gamma"),
             ("dte_bucket", "Days to expiry"),
         )
     )
@@ -494,6 +501,7 @@ def _detector_section(
         + (f"<ul class=warn>{warnings}</ul>" if warnings else "")
         + _pictures(one, trades, sessions, run)
         + _facts(one)
+        + _options(trades)
         + f"<div class=breakdowns>{tables}</div></section>"
     )
 
@@ -563,12 +571,35 @@ def _facts(one: DetectorSummary) -> str:
     return "<dl>" + "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts) + "</dl>"
 
 
+def _options(trades: pl.DataFrame) -> str:
+    """The three rungs of fills of an option run side by side; nothing for a run on the underlying."""
+    found = summarise_options(trades)
+    if found is None:
+        return ""
+    names = {0.0: "mid", HEADLINE_RUNG: "the touch (headline)", 1.0: "a whole spread beyond mid"}
+    rows = "".join(
+        f"<tr><th scope=row>{escape(names[rung.spread_share])}</th>{_td(f'{rung.pnl_usd:,.0f} $')}"
+        f"{_td(f'{rung.mean_return_pct:,.1f} %')}</tr>"
+        for rung in found.rungs
+    )
+    told = [f"{100.0 * found.model_share:.0f} % of the marks are the model's"]
+    if found.withheld:
+        told.append("above 20 %, so no rung is a headline")
+    if found.unmarked:
+        told.append(f"{found.unmarked:,} trades had no mark on one side and are in no rung")
+    return (
+        f"<div class=breakdown><h3>Options held (n = {found.trades:,})</h3><table>"
+        f"{_head('fills at', 'profit', 'mean return on premium')}<tbody>{_typeset(rows)}</tbody></table>"
+        f"{_note(_typeset('; '.join(told)) + '.')}</div>"
+    )
+
+
 def _breakdown(one: DetectorSummary, name: str, heading: str) -> str:
     groups = one.breakdowns.get(name, ())
     if not groups:
         return ""
     if all(group.label == UNLABELLED for group in groups):
-        if name == "dte_bucket":
+        if name in ("dte_bucket", "iv_band", "dealer_gamma"):
             return ""
         return (
             f"<div class=breakdown><h3>{escape(heading)} (n = {one.trades:,})</h3>"
@@ -705,7 +736,11 @@ def _slug(name: str) -> str:
 
 
 def _label_text(name: str, label: str) -> str:
-    return label.replace("_", " ") if name in ("time_window", "exit_reason", "regime") else label
+    return (
+        label.replace("_", " ")
+        if name in ("time_window", "exit_reason", "regime", "iv_band", "dealer_gamma")
+        else label
+    )
 
 
 def _value_text(value: object) -> str:

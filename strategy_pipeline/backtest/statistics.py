@@ -46,7 +46,7 @@ from strategy_pipeline.backtest.significance import (
     superior_predictive_ability,
 )
 from strategy_pipeline.backtest.verdicts import Coverage, Evidence, Noise, OutOfSample, recommendation_for, verdict_for
-from strategy_pipeline.lake.tables import EXIT_REASONS, TIME_WINDOWS
+from strategy_pipeline.lake.tables import DEALER_POSITIONINGS, EXIT_REASONS, IV_REGIMES, TIME_WINDOWS
 
 MINIMUM_SESSIONS_FOR_INTERVAL = 10
 MINIMUM_TRADES_OF_A_GROUP = 20
@@ -65,6 +65,8 @@ BREAKDOWNS: dict[str, str] = {
     "exit_reason": "exit_reason",
     "score_decile": "",
     "vix_band": "vix_regime",
+    "iv_band": "iv_regime_at_signal",
+    "dealer_gamma": "dealer_positioning_at_signal",
     "dte_bucket": "dte_bucket",
 }
 _GROUP_ORDER: dict[str, tuple[str, ...]] = {
@@ -72,6 +74,8 @@ _GROUP_ORDER: dict[str, tuple[str, ...]] = {
     "time_window": TIME_WINDOWS,
     "exit_reason": EXIT_REASONS,
     "score_decile": tuple(str(decile) for decile in range(1, 11)),
+    "iv_band": IV_REGIMES,
+    "dealer_gamma": DEALER_POSITIONINGS,
     "dte_bucket": ("0", "1-4", "5-29", "30+"),
 }
 

@@ -73,6 +73,8 @@ def trades_of(
             "dte_bucket": [None] * n,
             "regime_at_signal": [regimes[i % len(regimes)] for i in range(n)],
             "vix_regime": [None] * n,
+            "iv_regime_at_signal": [None] * n,
+            "dealer_positioning_at_signal": [None] * n,
             "time_window": [TIME_WINDOWS[i % len(TIME_WINDOWS)] for i in range(n)],
         },
         schema_overrides={
@@ -82,6 +84,8 @@ def trades_of(
             "dte_bucket": pl.String,
             "regime_at_signal": pl.String,
             "vix_regime": pl.String,
+            "iv_regime_at_signal": pl.String,
+            "dealer_positioning_at_signal": pl.String,
             "r_net": pl.Float64,
             **{name: pl.String for name in ("run_id", "trade_id", "detector", "symbol", "exit_reason", "time_window")},
             **{name: pl.String for name in ("asset_class", "direction", "entry_basis")},
