@@ -1,7 +1,8 @@
 """The price, volume, session and trend part of the feature schema (detectors.md section 2), one row per closed bar.
 
 How single values are defined is in the neighbouring modules; this one decides which bars feed which column and puts
-the row together. Options flow, gamma, implied volatility, VIX, quotes and regimes are other stages: null here.
+the row together. Columns of other tables than bars, and the alignment of timeframes, are null here: see
+option_features.py, market_features.py and alignment.py.
 """
 
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ from strategy_pipeline.market import calendar
 from strategy_pipeline.market.symbols import ASSET_CLASS_DTYPE, INDEX
 from strategy_pipeline.market.timeframes import MINUTES, TIMEFRAME_DTYPE, is_finer
 
-DEFINITION_VERSION = "features-1"
+DEFINITION_VERSION = "features-2"
 
 # Columns of ``historical_bars`` that are read.
 BAR_COLUMNS = (

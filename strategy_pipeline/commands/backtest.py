@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+from strategy_pipeline.analytics.alignment import alignment_start
 from strategy_pipeline.analytics.lookback import FEATURE_TIMEFRAMES, lookback_start
 from strategy_pipeline.commands.leaderboard import BacktestOutcome
 from strategy_pipeline.definitions import build_defs
@@ -83,7 +84,9 @@ def _first_needed(dataset: str, timeframe: str, first: date) -> date:
 
     Minute files, the largest, go back as far as the rows' own timeframe looks; hour and day files as far as any column.
     """
-    if DATASETS[dataset].grain != "minute":
+    if DATASETS[dataset].grain == "day":
+        start = min(lookback_start(timeframe, first), alignment_start("1d", first))
+    elif DATASETS[dataset].grain != "minute":
         start = min(lookback_start(timeframe, first), lookback_start("1h", first))
     else:
         start = lookback_start(timeframe if is_finer("15m", timeframe) else "15m", first)

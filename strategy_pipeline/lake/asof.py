@@ -51,3 +51,14 @@ def as_of(
         .rename({f"__{new}": new for new in columns.values()})
         .select(*left.columns, *columns.values())
     )
+
+
+def never_going_back(frame: pl.DataFrame, *, by: list[str], event: str) -> pl.DataFrame:
+    """Rows of `frame` in the order in which they became known, without those about an older event than one known.
+
+    `event` is the column of what a row is about (the end of its bar, the instant of its snapshot). An as-of join on the
+    result finds, of each `by`, the newest event and its latest version, where a revision of something older came last.
+    """
+    known = frame.sort(KNOWN_AT, event, maintain_order=True)
+    newest = pl.col(event).cum_max()
+    return known.filter(pl.col(event) >= (newest.over(by) if by else newest))

@@ -104,7 +104,7 @@ def spoilt(table: Table, rows: pl.DataFrame, moment: datetime, kind: str, seed: 
 
 def _places(name: str, dtype: pl.DataType) -> bool:
     """Whether a column says when or where a row belongs rather than what it holds."""
-    return dtype.is_temporal() or name in ("session", "timeframe", "segment")
+    return dtype.is_temporal() or name in ("session", "timeframe", "segment", "sip_timestamp_ns")
 
 
 def _times(rows: pl.DataFrame, numbers: Sequence[str], factor: float | pl.Expr) -> pl.DataFrame:

@@ -109,9 +109,9 @@ def test_a_revised_file_reruns_only_its_cone(published):
 
 
 def test_the_cone_ends_where_no_feature_looks_back_at_the_revised_session():
-    # 1h features look back to 1 January of the previous year, so 2023-06-01 is in reach until the end of 2024.
-    held = {"2023-06-01", "2024-12-31", "2025-01-02"}
-    assert last_session_in_reach(date(2023, 6, 1), held) == date(2024, 12, 31)
+    # Days are aligned from 1 January three years back on, so 2023-06-01 is in reach until the end of 2026.
+    held = {"2023-06-01", "2026-12-31", "2027-01-04"}
+    assert last_session_in_reach(date(2023, 6, 1), held) == date(2026, 12, 31)
     assert last_session_in_reach(date(2024, 6, 3), {"2023-06-01"}) == date(2024, 6, 3)
 
 

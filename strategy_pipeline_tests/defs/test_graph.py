@@ -70,7 +70,17 @@ PARENTS = {
     "chain_snapshot": {"corporate_actions", "rate_curve"},
     "atm_iv_daily": {"historical_greeks", "historical_bars", "corporate_actions"},
     "iv_percentile_cache": {"atm_iv_daily"},
-    "features": {"historical_bars", "corporate_actions"},
+    "features": {
+        "historical_bars",
+        "corporate_actions",
+        "market_regime_history",
+        "iv_percentile_cache",
+        "option_contracts",
+        "open_interest",
+        "gamma_exposure_snapshots",
+        "option_volume_minutes",
+        "options_flow_history",
+    },
     "backtest_trades": {"features", "historical_bars", "corporate_actions", "historical_greeks"},
     "context_scores": {
         "features",

@@ -8,22 +8,19 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from strategy_pipeline.analytics.features import DEFINITION_VERSION, compute_features
-from strategy_pipeline.analytics.lookback import bars_needed, sessions_in_reach
 from strategy_pipeline.defs.assets.bars import historical_bars
 from strategy_pipeline.defs.assets.reference import corporate_actions
+from strategy_pipeline.defs.feature_inputs import CODE_VERSION, CONTEXT_TABLES, FeatureInputs
 from strategy_pipeline.defs.partition_events import publish
 from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, sessions_of
 from strategy_pipeline.defs.plots import share_bars
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.table_metadata import describe_table
 from strategy_pipeline.errors import MissingDataError
-from strategy_pipeline.ingestion.session_bars import with_proxies
 from strategy_pipeline.lake.store import Lake, PartitionInfo
-from strategy_pipeline.lake.tables import CORPORATE_ACTIONS, FEATURES, HISTORICAL_BARS
+from strategy_pipeline.lake.tables import FEATURES
 from strategy_pipeline.settings import Watchlist
 
-CODE_VERSION = "features-2"
 DEFAULT_TIMEFRAMES = ["5m", "15m", "1h"]
 # Sessions computed together: the finer the rows, the fewer, so that a piece stays within a few hundred megabytes.
 SESSIONS_AT_ONCE = {"1m": 65, "5m": 130, "15m": 260, "1h": 6_000, "4h": 6_000, "1d": 10_000}
@@ -41,12 +38,15 @@ class FeaturesConfig(PartitionChoice):
     deps=[
         dg.AssetDep(historical_bars),
         dg.AssetDep(corporate_actions),
+        *(dg.AssetDep(table.name) for table in CONTEXT_TABLES),
     ],
     code_version=CODE_VERSION,
     description=(
         "One row per symbol and regular-hours bar: prices on the session's own share basis, levels, VWAP, relative "
-        "volume, indicators with warm-up masks, trend state. A row knows nothing past its bar end. It looks back at up "
-        "to two years of bars; a session is computed again when any of them has changed (metadata: inputs)."
+        "volume, indicators with warm-up masks, trend state, alignment of timeframes, VIX and regime; where there are "
+        "options, dealer gamma, expiries, the pin, option volume, flow and the volatility's percentile. A row knows "
+        "nothing past its bar end. It looks back at up to three years; a session is computed again when anything in "
+        "its reach has changed (metadata: inputs)."
     ),
     metadata=describe_table(FEATURES),
 )
@@ -57,12 +57,12 @@ def features(
     watchlist: dg.ResourceParam[Watchlist],
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
-    sessions = stored_sessions(lake, sessions_of(config.keys(context)))
-    pedigrees = _Pedigrees(lake, watchlist)
+    inputs = FeatureInputs(lake, watchlist)
+    sessions = _with_bars(inputs, sessions_of(config.keys(context)))
     found: dict[str, list[PartitionInfo]] = {}
     with progress.track("features", len(sessions) * len(config.timeframes)) as advance:
         for timeframe, piece in _pieces(config.timeframes, sessions):
-            for info in _bring_up_to_date(lake, watchlist, pedigrees, timeframe, piece):
+            for info in _bring_up_to_date(lake, inputs, timeframe, piece):
                 found.setdefault(info.key["session"], []).append(info)
             advance(len(piece))
     described = {key: _described(found[key]) for key in sorted(found)}
@@ -73,65 +73,26 @@ def features(
     return publish(context, described)
 
 
-class _Pedigrees:
-    """What a session's features follow from, as one digest: the stored bars in reach, splits, instruments and code."""
-
-    def __init__(self, lake: Lake, watchlist: Watchlist) -> None:
-        actions = lake.info(CORPORATE_ACTIONS, {})
-        watched = sorted((one.symbol, one.asset_class, one.proxy) for one in watchlist.instruments)
-        self.common = f"{CODE_VERSION} {DEFINITION_VERSION} {actions.sha256 if actions else ''} {watched}"
-        self.bars = {day: self._said(lake, day) for day in lake.sessions(HISTORICAL_BARS)}
-
-    @staticmethod
-    def _said(lake: Lake, day: date) -> str:
-        said = lake.metadata(HISTORICAL_BARS, {"session": day}) or {}
-        return hashlib.sha256(repr(sorted(said.items())).encode()).hexdigest()
-
-    def of(self, timeframe: str, session: date) -> dict[str, str]:
-        """The entries of a feature partition's own metadata that name its inputs."""
-        inputs = " ".join(
-            f"{day} {self.bars[day]}" for day in sessions_in_reach(timeframe, session) if day in self.bars
-        )
-        digest = hashlib.sha256(f"{self.common} {inputs}".encode()).hexdigest()
-        return {"code_version": CODE_VERSION, "inputs_sha256": digest}
-
-
 def _bring_up_to_date(
-    lake: Lake, watchlist: Watchlist, pedigrees: _Pedigrees, timeframe: str, sessions: Sequence[date]
+    lake: Lake, inputs: FeatureInputs, timeframe: str, sessions: Sequence[date]
 ) -> list[PartitionInfo]:
     """The partitions of `sessions`, computed anew where their inputs differ from those of the stored one."""
-    wanted = {day: pedigrees.of(timeframe, day) for day in sessions}
+    wanted = {day: inputs.pedigree(timeframe, day) for day in sessions}
     stored = {day: lake.metadata(FEATURES, {"timeframe": timeframe, "session": day}) or {} for day in sessions}
     stale = [day for day in sessions if not wanted[day].items() <= stored[day].items()]
-    written = _write(lake, timeframe, features_of(lake, watchlist, timeframe, stale), wanted) if stale else []
+    written = _write(lake, timeframe, inputs.rows(timeframe, stale), wanted) if stale else []
     unchanged = (lake.info(FEATURES, {"timeframe": timeframe, "session": day}) for day in sessions if day not in stale)
     return [*written, *(info for info in unchanged if info is not None)]
 
 
-def stored_sessions(lake: Lake, sessions: Sequence[date]) -> list[date]:
+def _with_bars(inputs: FeatureInputs, sessions: Sequence[date]) -> list[date]:
     """Those of `sessions` that have bars; raises MissingDataError when none has."""
-    held = set(lake.sessions(HISTORICAL_BARS))
-    found = [day for day in sessions if day in held]
+    found = [day for day in sessions if day in inputs.sessions_with_bars()]
     if sessions and not found:
         raise MissingDataError(
             f"There are no bars from {sessions[0]} to {sessions[-1]}: materialise historical_bars for them first."
         )
     return found
-
-
-def features_of(lake: Lake, watchlist: Watchlist, timeframe: str, sessions: Sequence[date]) -> pl.DataFrame:
-    """Feature rows of `sessions` for every symbol their bars hold, from exactly the bars they look back at."""
-    said = (lake.metadata(HISTORICAL_BARS, {"session": day}) or {} for day in sessions)
-    held = dict.fromkeys(symbol for one in said for symbol in one.get("symbols", "").split(",") if symbol)
-    instruments = Watchlist(tuple(with_proxies(watchlist.extended(list(held)).instruments))).frame()
-    read = []
-    for need in bars_needed(timeframe, sessions, instruments):
-        wanted = pl.col("timeframe").cast(pl.String) == need.timeframe
-        if need.symbols is not None:
-            wanted = wanted & pl.col("symbol").is_in(list(need.symbols))
-        read.append(lake.read_sessions(HISTORICAL_BARS, need.sessions, where=wanted))
-    actions = lake.read(CORPORATE_ACTIONS, [{}])
-    return compute_features(pl.concat(read), timeframe, sessions, actions, instruments)
 
 
 def _pieces(timeframes: Sequence[str], sessions: Sequence[date]) -> Iterator[tuple[str, Sequence[date]]]:

@@ -24,9 +24,16 @@ backfill_bars = dg.define_asset_job(
 
 backfill_options = dg.define_asset_job(
     "backfill_options",
-    selection=(OF_OPTIONS | dg.AssetSelection.assets("corporate_actions") | dg.AssetSelection.groups(*OPTION_GROUPS))
+    selection=(
+        OF_OPTIONS
+        | dg.AssetSelection.assets("corporate_actions", "features")
+        | dg.AssetSelection.groups(*OPTION_GROUPS)
+    )
     - LIVE,
-    description="Option files of a range of sessions, their chains, dealer gamma and volatility; bars come first.",
+    description=(
+        "Option files of a range of sessions, their chains, dealer gamma, volatility and flow, and the features that "
+        "read them; bars come first."
+    ),
     tags=RETRY_TAGS,
 )
 

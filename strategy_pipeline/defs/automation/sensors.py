@@ -11,10 +11,9 @@ from datetime import date
 
 import dagster as dg
 
-from strategy_pipeline.analytics.lookback import lookback_start
-from strategy_pipeline.defs.assets.features import DEFAULT_TIMEFRAMES
 from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
 from strategy_pipeline.defs.automation.jobs import backfill_bars
+from strategy_pipeline.defs.feature_inputs import reach_start
 from strategy_pipeline.defs.resources import Clock
 from strategy_pipeline.errors import SourceError
 from strategy_pipeline.ingestion.flat_files import FlatFileStore
@@ -46,10 +45,7 @@ def published_etags(store: FlatFileStore, newest: date, sessions: int = LOOK_BAC
 def last_session_in_reach(revised: date, with_features: set[str]) -> date:
     """The last session whose features looked back at `revised`, among those that exist."""
     later = (date.fromisoformat(key) for key in with_features if key > revised.isoformat())
-    reached = (
-        day for day in later if any(lookback_start(timeframe, day) <= revised for timeframe in DEFAULT_TIMEFRAMES)
-    )
-    return max(reached, default=revised)
+    return max((day for day in later if reach_start(day) <= revised), default=revised)
 
 
 def request_for(session: str, etag: str, *, is_revision: bool, with_features: set[str]) -> dg.RunRequest:

@@ -1,0 +1,188 @@
+"""What stands behind feature rows in the lake: reading it piece by piece, and one digest of it for each session.
+
+Which sessions a row may look back at is said by the pure modules in ``analytics``; this one asks the lake for them.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+
+import polars as pl
+
+from strategy_pipeline.analytics import alignment, market_features, option_features
+from strategy_pipeline.analytics.features import DEFINITION_VERSION, compute_features
+from strategy_pipeline.analytics.lookback import BarsNeeded, bars_needed, sessions_in_reach
+from strategy_pipeline.analytics.market_features import VIX, MarketTables
+from strategy_pipeline.analytics.option_features import OptionTables
+from strategy_pipeline.ingestion.session_bars import with_proxies
+from strategy_pipeline.lake.store import Lake
+from strategy_pipeline.lake.tables import (
+    CORPORATE_ACTIONS,
+    GAMMA_EXPOSURE_SNAPSHOTS,
+    HISTORICAL_BARS,
+    IV_PERCENTILE_CACHE,
+    MARKET_REGIME_HISTORY,
+    OPEN_INTEREST,
+    OPTION_CONTRACTS,
+    OPTION_VOLUME_MINUTES,
+    OPTIONS_FLOW_HISTORY,
+    Table,
+)
+from strategy_pipeline.market import calendar
+from strategy_pipeline.settings import Watchlist
+
+CODE_VERSION = "features-3"
+# The tables besides bars and corporate actions that rows are joined to.
+CONTEXT_TABLES: tuple[Table, ...] = (
+    MARKET_REGIME_HISTORY,
+    IV_PERCENTILE_CACHE,
+    OPTION_CONTRACTS,
+    OPEN_INTEREST,
+    GAMMA_EXPOSURE_SNAPSHOTS,
+    OPTION_VOLUME_MINUTES,
+    OPTIONS_FLOW_HISTORY,
+)
+Reach = Callable[[date], dict[Table, list[date]]]
+# Sessions whose context is read together: five years of 5m bars are still small, five sessions of prints are not.
+ALIGNED_AT_ONCE = 1_300
+OPTION_SESSIONS_AT_ONCE = 5
+
+
+def reach_start(session: date) -> date:
+    """The calendar date before which no bar decides a row of `session`, except by volume: days are aligned longest."""
+    return alignment.alignment_start("1d", session)
+
+
+class FeatureInputs:
+    """The stored tables behind the feature rows of one run, seen as they are when it begins."""
+
+    def __init__(self, lake: Lake, watchlist: Watchlist) -> None:
+        self.lake, self.watchlist = lake, watchlist
+        self.actions = lake.read(CORPORATE_ACTIONS, [{}])
+        self.held = {table.name: frozenset(lake.sessions(table)) for table in CONTEXT_TABLES}
+        self._bars = {day: self._said(day) for day in lake.sessions(HISTORICAL_BARS)}
+        self._contents: dict[tuple[str, date], str] = {}
+        actions = lake.info(CORPORATE_ACTIONS, {})
+        watched = sorted((one.symbol, one.asset_class, one.proxy) for one in watchlist.instruments)
+        self._common = f"{CODE_VERSION} {DEFINITION_VERSION} {actions.sha256 if actions else ''} {watched}"
+
+    def sessions_with_bars(self) -> frozenset[date]:
+        """The sessions that can have rows."""
+        return frozenset(self._bars)
+
+    def pedigree(self, timeframe: str, session: date) -> dict[str, str]:
+        """The entries of a feature partition's own metadata that name what it follows from.
+
+        That is one digest of the stored bars in reach, of the partitions of every other table that a row of `session`
+        may be joined to, of splits, instruments and code.
+        """
+        aligned = calendar.sessions_between(reach_start(session), session)
+        over = {*sessions_in_reach(timeframe, session), *aligned}
+        bars = [f"{day} {self._bars[day]}" for day in sorted(over) if day in self._bars]
+        others = [
+            f"{table.name} {day} {self._content(table, day)}"
+            for reach in (market_features.sessions_read, option_features.sessions_read)
+            for table, days in reach(session).items()
+            for day in days
+            if day in self.held[table.name]
+        ]
+        digest = hashlib.sha256(" ".join([self._common, *bars, *others]).encode()).hexdigest()
+        return {"code_version": CODE_VERSION, "inputs_sha256": digest}
+
+    def rows(self, timeframe: str, sessions: Sequence[date]) -> pl.DataFrame:
+        """Feature rows of `sessions` for every symbol their bars hold, from exactly what they look back at."""
+        said = (self.lake.metadata(HISTORICAL_BARS, {"session": day}) or {} for day in sessions)
+        symbols = dict.fromkeys(symbol for one in said for symbol in one.get("symbols", "").split(",") if symbol)
+        instruments = Watchlist(tuple(with_proxies(self.watchlist.extended(list(symbols)).instruments))).frame()
+        bars = self._read_bars(bars_needed(timeframe, sessions, instruments))
+        rows = compute_features(bars, timeframe, sessions, self.actions, instruments)
+        parts = [self._with_market(part, days) for days, part in _cut(rows, sessions, ALIGNED_AT_ONCE)]
+        return pl.concat([rows.clear(), *parts])
+
+    def _with_market(self, rows: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
+        """`rows` with their market columns, their alignment, and, where there are options, the columns of options."""
+        found = self._tables(market_features.sessions_read, sessions, rows)
+        tables = MarketTables(
+            vix_bars=self._vix_bars(sessions),
+            iv_percentiles=found[IV_PERCENTILE_CACHE.name],
+            regimes=found[MARKET_REGIME_HISTORY.name],
+        )
+        bars = self._read_bars(alignment.bars_needed(sessions))
+        asked = rows.select("symbol", as_of="available_at")
+        known = bars.filter(pl.col("symbol").is_in(rows["symbol"].unique().implode()))
+        aligned = alignment.alignment(known, asked, self.actions)
+        rows = rows.with_columns(
+            *market_features.market_features(rows, tables),
+            *aligned.select("mtf_support_long_pct", "mtf_support_short_pct"),
+        )
+        optioned = [day for day in sessions if self._has_options(day)]
+        without = rows.filter(~pl.col("session").is_in(optioned))
+        return pl.concat(
+            [without, *(self._with_options(part, days) for days, part in _cut(rows, optioned, OPTION_SESSIONS_AT_ONCE))]
+        )
+
+    def _with_options(self, rows: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
+        found = self._tables(option_features.sessions_read, sessions, rows)
+        tables = OptionTables(
+            gamma=found[GAMMA_EXPOSURE_SNAPSHOTS.name],
+            open_interest=found[OPEN_INTEREST.name],
+            contracts=found[OPTION_CONTRACTS.name],
+            volume=found[OPTION_VOLUME_MINUTES.name],
+            flow=found[OPTIONS_FLOW_HISTORY.name],
+        )
+        return rows.with_columns(*option_features.option_features(rows, tables, self.actions))
+
+    def _has_options(self, session: date) -> bool:
+        """Whether any option table holds something that a row of `session` may see."""
+        read = option_features.sessions_read(session)
+        return any(not self.held[table.name].isdisjoint(days) for table, days in read.items())
+
+    def _tables(self, reach: Reach, sessions: Sequence[date], rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+        """By name, what `rows` of `sessions` may be joined to of each table that `reach` names."""
+        wanted: dict[Table, set[date]] = {}
+        for session in sessions:
+            for table, days in reach(session).items():
+                wanted.setdefault(table, set()).update(self.held[table.name].intersection(days))
+        symbols = rows["symbol"].unique().to_list()
+        found = {}
+        for table, held in wanted.items():
+            where = pl.col("symbol").is_in(symbols) if "symbol" in table.polars_schema else None
+            columns = list(option_features.COLUMNS_READ.get(table.name, table.polars_schema))
+            found[table.name] = self.lake.read_sessions(table, sorted(held), where=where, columns=columns)
+        return found
+
+    def _vix_bars(self, sessions: Sequence[date]) -> pl.DataFrame:
+        """Bars of the VIX of `sessions` and of the session before each."""
+        before = {calendar.previous_session(day) for day in sessions if day > calendar.first_session()}
+        days = sorted(self.sessions_with_bars().intersection({*sessions, *before}))
+        return self.lake.read_sessions(
+            HISTORICAL_BARS, days, columns=list(market_features.VIX_COLUMNS), where=pl.col("symbol") == VIX
+        )
+
+    def _read_bars(self, needs: Sequence[BarsNeeded]) -> pl.DataFrame:
+        read = [self.lake.read_sessions(HISTORICAL_BARS, [])]
+        for need in needs:
+            wanted = pl.col("timeframe").cast(pl.String) == need.timeframe
+            if need.symbols is not None:
+                wanted = wanted & pl.col("symbol").is_in(list(need.symbols))
+            days = [day for day in need.sessions if day in self._bars]
+            read.append(self.lake.read_sessions(HISTORICAL_BARS, days, where=wanted))
+        return pl.concat(read)
+
+    def _content(self, table: Table, day: date) -> str:
+        """A digest of a stored partition's bytes, taken once a run."""
+        if (table.name, day) not in self._contents:
+            info = self.lake.info(table, {"session": day})
+            self._contents[table.name, day] = info.sha256 if info else ""
+        return self._contents[table.name, day]
+
+    def _said(self, day: date) -> str:
+        said = self.lake.metadata(HISTORICAL_BARS, {"session": day}) or {}
+        return hashlib.sha256(repr(sorted(said.items())).encode()).hexdigest()
+
+
+def _cut(rows: pl.DataFrame, sessions: Sequence[date], size: int) -> Iterator[tuple[Sequence[date], pl.DataFrame]]:
+    """`size` sessions at a time with their rows."""
+    for at in range(0, len(sessions), size):
+        days = sessions[at : at + size]
+        yield days, rows.filter(pl.col("session").is_in(days))
