@@ -7,17 +7,18 @@ inside the regime's multiplier.
 import polars as pl
 
 REGIME_BLOCK = "regime_block"
+# The side that each strong trend leaves no momentum for.
+BLOCKED_SIDE = {"STRONG_DOWNTREND": "LONG", "STRONG_UPTREND": "SHORT"}
 
 
 def regime_block() -> pl.Expr:
     """``regime_block`` where a momentum family stands against a strong trend, else null.
 
-    Reads direction, momentum (breakout, trend_continuation and opening_drive are the momentum families), regime_label
-    and regime_status as ``combination.contributions`` gives them. A stale or missing regime blocks nothing.
+    Reads direction, momentum (breakout, trend_continuation and opening_drive are the momentum families) and
+    regime_label as ``combination.contributions`` gives it: null where the regime is stale or missing, which so blocks
+    nothing.
     """
-    label, direction = pl.col("regime_label"), pl.col("direction").cast(pl.String)
-    against = ((label == "STRONG_DOWNTREND") & (direction == "LONG")) | (
-        (label == "STRONG_UPTREND") & (direction == "SHORT")
-    )
-    blocked = pl.col("momentum") & against & (pl.col("regime_status").cast(pl.String) == "ok")
+    label = pl.col("regime_label").cast(pl.String)
+    side = label.replace_strict(BLOCKED_SIDE, default=None, return_dtype=pl.String)
+    blocked = pl.col("momentum") & (pl.col("direction").cast(pl.String) == side)
     return pl.when(blocked.fill_null(False)).then(pl.lit(REGIME_BLOCK))

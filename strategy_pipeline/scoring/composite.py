@@ -14,6 +14,7 @@ from strategy_pipeline.detectors.comparison import rounded
 from strategy_pipeline.detectors.declaration import Detector
 from strategy_pipeline.detectors.evaluate import signals
 from strategy_pipeline.engines.combination import MIN_CONFIDENCE_PCT
+from strategy_pipeline.engines.strategy_filter import regime_block
 from strategy_pipeline.lake.tables import COMPOSITE_SIGNALS, INSTANT, REJECT_REASONS, STYLES
 from strategy_pipeline.market.symbols import INDEX
 from strategy_pipeline.scoring.confidence import CONFIDENCE_INPUTS, DataProfile, data_confidence
@@ -36,11 +37,6 @@ CARRIED = tuple(
 )  # fmt: skip
 # Entries of inputs_missing that are no columns: what could not be applied for want of data.
 VIX_MISSING, SPREAD_NOT_APPLIED = "vix_missing", "filter_spread_not_applied"
-BLOCKED_BY_REGIME = {
-    "STRONG_DOWNTREND": "LONG",
-    "STRONG_UPTREND": "SHORT",
-}
-REGIME_BLOCKS_FAMILIES = ("breakout", "trend_continuation", "opening_drive")
 
 
 @dataclass(frozen=True)
@@ -167,8 +163,6 @@ def _of_style(name: str) -> pl.Expr:
 def _first_failure(rules: ScoringRules, profile: DataProfile) -> pl.Expr:
     """The first step a row fails, null when it passes all; a comparison with an unknown value fails."""
     is_index = pl.col("asset_class").cast(pl.String) == INDEX
-    direction = pl.col("direction").cast(pl.String)
-    against = pl.col("regime_label").replace_strict(BLOCKED_BY_REGIME, default=None, return_dtype=pl.String)
     passes = {
         "filter_session": pl.col("is_regular_hours") & (pl.col("minutes_to_close") >= 0),
         "filter_liquidity": is_index | (pl.col("adv20_shares") >= rules["filters"]["adv20_shares_min"]),
@@ -178,9 +172,7 @@ def _first_failure(rules: ScoringRules, profile: DataProfile) -> pl.Expr:
         "filter_blacklist": ~pl.col("symbol").is_in(rules["filters"]["blacklist"]),
         "confidence_low": rounded(pl.col("data_confidence")) >= MIN_CONFIDENCE_PCT,
         "vix_disabled": ~vix_disabled(rules),
-        "regime_block": ~(pl.col("family").is_in(REGIME_BLOCKS_FAMILIES) & (against == direction)).fill_null(
-            value=False
-        ),
+        "regime_block": regime_block().is_null(),
         "category_disabled": ~pl.col("category_disabled"),
         "base_below_min": rounded(pl.col("base_score")) >= pl.col("base_min"),
         "style_below_min": rounded(pl.col("recommended_score")) >= pl.col("style_min"),

@@ -6,7 +6,8 @@ from itertools import product
 import polars as pl
 import pytest
 
-from strategy_pipeline.analytics.alignment import ALIGNMENT_SCHEMA
+from strategy_pipeline.analytics.alignment import ALIGNMENT_SCHEMA, SCORES, combined
+from strategy_pipeline.detectors.catalogue import CATALOGUE
 from strategy_pipeline.engines.combination import ENGINE_ITEMS, contributions, waterfall
 from strategy_pipeline.engines.context import CONTEXT_ENGINES, ContextSources, evaluate_context
 from strategy_pipeline.engines.declaration import KEY_DTYPES
@@ -173,10 +174,42 @@ def test_a_strong_trend_blocks_momentum_against_it_and_nothing_else(scores):
     ]
 
 
-@pytest.mark.parametrize("status", ["stale", "missing"])
-def test_a_stale_or_missing_regime_blocks_nothing(scores, status):
-    wide = contributions(scores).with_columns(regime_status=pl.lit(status), regime_label=pl.lit("STRONG_DOWNTREND"))
-    assert wide.select(regime_block()).to_series().null_count() == wide.height
+def test_a_stale_or_missing_regime_blocks_nothing(scores):
+    strong = regime_row(BEFORE, tau=-1.4, adx=31.0, b=25.0)
+    for table in (None, regime_table(strong)):
+        late = every_request().with_columns(pl.col("as_of") + timedelta(days=7))
+        wide = contributions(evaluate_context(late, ContextSources(regime=table)))
+        assert wide["regime_status"].unique().to_list() == ["missing" if table is None else "stale"]
+        assert wide.select(regime_block()).to_series().null_count() == wide.height
+
+
+def test_the_momentum_families_are_the_three_of_the_filter():
+    # context_engines.md section 7.
+    families = {detector.family for detector in CATALOGUE if detector.momentum}
+    assert families == {"breakout", "trend_continuation", "opening_drive"}
+
+
+def mirrored_sources() -> ContextSources:
+    """The mirror image of ``sources``: walls, sides and trends exchanged."""
+    given = sources()
+    walls = {"call_wall": pl.lit(None, dtype=pl.Float64), "put_wall": 200.0 - pl.col("call_wall")}
+    scores = {name: -pl.col(name) for name in SCORES.values()}
+    turned = given.alignment.with_columns(**scores)
+    return ContextSources(
+        iv=given.iv,
+        gamma=given.gamma.with_columns(**walls),
+        alignment=turned.with_columns(*combined(turned)),
+        flow=given.flow.with_columns(aggressor_sign=-pl.col("aggressor_sign")),
+        regime=regime_table(regime_row(BEFORE, tau=1.4, adx=31.0, b=75.0), regime_row(DAY, tau=-0.6, slope20=-0.04)),
+    )
+
+
+def test_twin_requests_on_mirrored_markets_have_equal_contributions(scores):
+    turned = {"LONG": "SHORT", "SHORT": "LONG"}
+    twins = every_request().with_columns(pl.col("direction").cast(pl.String).replace(turned))
+    mirrored = contributions(evaluate_context(twins, mirrored_sources()))
+    back = mirrored.with_columns(pl.col("direction").cast(pl.String).replace(turned).cast(KEY_DTYPES["direction"]))
+    assert back.sort(*KEY_DTYPES).select(ENGINE_ITEMS).equals(contributions(scores).select(ENGINE_ITEMS))
 
 
 @pytest.mark.parametrize("name", list(KEY_DTYPES))
