@@ -7,27 +7,23 @@ from strategy_pipeline.commands.leaderboard import BacktestOutcome
 from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
 from strategy_pipeline.defs.automation.sensors import UPSTREAM_OF_FEATURES, last_session_in_reach
-from strategy_pipeline.defs.launch import Definitions, Instance, materialize, open_instance
+from strategy_pipeline.defs.launch import Definitions, Instance, assets_of, materialize, open_instance
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.resources import default_resources
 from strategy_pipeline.errors import SettingsError
 from strategy_pipeline.lake import files
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import FEATURES
+from strategy_pipeline.market.symbols import instrument
 from strategy_pipeline.settings import Settings, Watchlist
 from strategy_pipeline.synthetic.files import SyntheticMarket
 from strategy_pipeline.synthetic.plan import PLANTED_DETECTOR, PLANTED_TIMEFRAME
 
+JOB = "backfill_all"
 # The synthetic market publishes no hour files.
-_FILES = [asset for asset, dataset in FLAT_FILE_DATASETS.items() if "hour" not in dataset]
-GRAPH = [
-    *_FILES,
-    "corporate_actions",
-    "historical_bars",
-    "market_breadth",
-    "market_regime_history",
-    "features",
-]
+_NOT_PUBLISHED = [asset for asset, dataset in FLAT_FILE_DATASETS.items() if "hour" in dataset]
+# Sessions of day bars that give the first session with minutes its regime, and how many of the last ones have options.
+PAST_SESSIONS, OPTION_SESSIONS = 200, 15
 
 
 def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, seed: int) -> BacktestOutcome:
@@ -39,17 +35,17 @@ def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, 
         raise SettingsError(
             f"FLAT_FILES_URL is {settings.flat_files_url!r} (text): the demo writes its own market, so leave it unset."
         )
-    market = SyntheticMarket(seed, sessions, symbols)
+    market = demo_market(seed, sessions, symbols)
     market.write(settings.vendor_folder)
     own = settings.model_copy(update={"flat_files_url": str(settings.vendor_folder)})
     definitions = build_defs(
         **{
             **default_resources(lambda: own),
-            "watchlist": Watchlist(market.watchlist()),
+            "watchlist": Watchlist(market.watchlist(), tuple(map(instrument, market.plan.context_symbols))),
             "progress": progress,
         }
     )
-    days = (*market.plan.history, *market.plan.sessions)
+    days = (*market.plan.past, *market.plan.history, *market.plan.sessions)
     window = (market.plan.sessions[0].isoformat(), market.plan.sessions[-1].isoformat())
     with open_instance(own) as instance:
         _materialise_graph(definitions, instance, days, window)
@@ -66,15 +62,27 @@ def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, 
     return BacktestOutcome(outcome.title, outcome.rows, lines)
 
 
+def demo_market(seed: int, sessions: int, symbols: int) -> SyntheticMarket:
+    """The demo's market: volatility indices, a past that gives every session a regime, and options at its end."""
+    return SyntheticMarket(
+        seed,
+        sessions,
+        symbols,
+        past=PAST_SESSIONS,
+        volatility_indices=True,
+        option_sessions=min(OPTION_SESSIONS, sessions - 1),
+    )
+
+
 def _materialise_graph(
     definitions: Definitions, instance: Instance, days: tuple[date, ...], window: tuple[str, str]
 ) -> None:
-    """Files, corporate actions, bars, breadth, regime and features; features from the first session with minutes on."""
+    """Everything up to the features; features from the first session with minutes on."""
     materialize(
         definitions,
         instance,
-        "backfill_bars",
-        assets=GRAPH,
+        JOB,
+        assets=assets_of(definitions, JOB, without=_NOT_PUBLISHED),
         keys=(days[0].isoformat(), days[-1].isoformat()),
         config={"features": {"since": window[0]}},
         trigger="demo",
@@ -94,8 +102,8 @@ def _publish_again(definitions: Definitions, instance: Instance, settings: Setti
     materialize(
         definitions,
         instance,
-        "backfill_bars",
-        assets=GRAPH,
+        JOB,
+        assets=assets_of(definitions, JOB, without=_NOT_PUBLISHED),
         keys=(revised.isoformat(), last.isoformat()),
         config={name: {"only": [revised.isoformat()]} for name in UPSTREAM_OF_FEATURES},
         trigger="published again",

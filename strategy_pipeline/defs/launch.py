@@ -102,6 +102,12 @@ def materialize(
     )
 
 
+def assets_of(definitions: dg.Definitions, job: str, *, without: Iterable[str] = ()) -> list[str]:
+    """Names of the assets that a job materialises, sorted."""
+    keys = definitions.resolve_job_def(job).asset_layer.executable_asset_keys
+    return sorted({key.to_user_string() for key in keys} - set(without))
+
+
 def written(instance: dg.DagsterInstance, run_id: str, asset: str) -> list[str]:
     """The partitions of an asset that a run materialised."""
     records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records

@@ -221,6 +221,7 @@ def test_ranged_backfills_are_one_run(graph):
 def test_there_are_these_jobs_schedules_and_sensors():
     repository = defs.get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} == {
+        "backfill_all",
         "backfill_bars",
         "backfill_market",
         "backfill_options",

@@ -44,6 +44,13 @@ score_context = dg.define_asset_job(
     tags=RETRY_TAGS,
 )
 
+backfill_all = dg.define_asset_job(
+    "backfill_all",
+    selection=dg.AssetSelection.all() - dg.AssetSelection.groups(*BACKTEST_GROUPS) - LIVE,
+    description="Everything from the files of a range of sessions to their features and context, options included.",
+    tags=RETRY_TAGS,
+)
+
 run_backtests = dg.define_asset_job(
     "run_backtests",
     selection=dg.AssetSelection.groups(*BACKTEST_GROUPS),
@@ -65,4 +72,12 @@ ingest_chains = dg.define_asset_job(
     tags=RETRY_TAGS,
 )
 
-all_jobs = [backfill_bars, backfill_market, backfill_options, score_context, run_backtests, ingest_chains]
+all_jobs = [
+    backfill_all,
+    backfill_bars,
+    backfill_market,
+    backfill_options,
+    score_context,
+    run_backtests,
+    ingest_chains,
+]
