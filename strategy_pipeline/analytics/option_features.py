@@ -96,7 +96,7 @@ def option_features(rows: pl.DataFrame, tables: OptionTables, actions: pl.DataFr
             gamma_columns(rows.with_columns(pins["max_pain_strike"]), tables.gamma, actions),
             expiry_columns(rows, tables.contracts),
             pins,
-            volume_columns(rows, tables.volume),
+            volume_columns(rows, tables.volume, actions),
             flow_columns(rows, tables.flow),
         ],
         how="horizontal",
@@ -245,15 +245,19 @@ def _pin(held: pl.DataFrame, spot: float) -> tuple[float, int, float] | None:
     return strike, at_pin, 100.0 * at_pin / int(by_strike["contracts"].sum())
 
 
-def volume_columns(rows: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
+def volume_columns(rows: pl.DataFrame, minutes: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
     """Share of calls in the contracts traded so far in near expiries, and all contracts against 20 sessions.
 
     minutes: ``option_volume_minutes`` of the sessions and of the 20 of their type before each. The share is null before
-    anything near has traded.
+    anything near has traded. actions: ``corporate_actions``, for the contracts of sessions before a split.
     """
     # A minute counts as it was known first: what it is compared with must not change under it.
     first = minutes.sort(KNOWN_AT).unique(["symbol", "minute_end"], keep="first", maintain_order=True)
-    counted = with_relative_volume(first, rows["session"].unique().sort().to_list())
+    pieces = [
+        with_relative_volume(first, days, known)
+        for days, known in sessions_by_known_actions(rows["session"].unique().sort().to_list(), actions)
+    ]
+    counted = pl.concat(pieces or [with_relative_volume(first, [])])
     known = never_going_back(counted, by=["symbol", "session"], event="minute_end")
     names = {name: name for name in ("call_volume", "put_volume", "opt_rvol")}
     found = as_of(rows, known, by=["symbol", "session"], columns=names)

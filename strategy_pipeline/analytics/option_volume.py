@@ -8,6 +8,7 @@ from datetime import date
 
 import polars as pl
 
+from strategy_pipeline.analytics.adjustment import split_factor
 from strategy_pipeline.analytics.relative_volume import relative_volume
 from strategy_pipeline.lake.asof import as_of
 from strategy_pipeline.lake.tables import INSTANT, OPTION_VOLUME_MINUTES
@@ -20,12 +21,14 @@ NEAR_EXPIRY_DAYS = 7
 _COUNTS = ("call_volume", "put_volume", "total_volume")
 
 
-def option_volume(prints: pl.DataFrame, contracts: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
+def option_volume(
+    prints: pl.DataFrame, contracts: pl.DataFrame, sessions: Sequence[date], actions: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """``option_minutes`` of `prints` with `opt_rvol`, rows of `sessions` alone; see ``with_relative_volume``.
 
     prints and contracts must reach back over the 20 sessions of the same type before each of `sessions`.
     """
-    return with_relative_volume(option_minutes(prints, contracts), sessions)
+    return with_relative_volume(option_minutes(prints, contracts), sessions, actions)
 
 
 def option_minutes(prints: pl.DataFrame, contracts: pl.DataFrame, *, source: str = "derived") -> pl.DataFrame:
@@ -86,13 +89,17 @@ def without_terms(prints: pl.DataFrame, contracts: pl.DataFrame) -> int:
     return prints.filter(~pl.col("contract_ticker").is_in(contracts["contract_ticker"].implode())).height
 
 
-def with_relative_volume(minutes: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
+def with_relative_volume(
+    minutes: pl.DataFrame, sessions: Sequence[date], actions: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Rows of `sessions` with `opt_rvol`: contracts so far / their mean at the same minute of 20 prior sessions, ratio.
 
     minutes: rows of ``option_volume_minutes`` of `sessions` and of the 20 sessions of the same type before each
     (``lookback.volume_sessions``). Sessions of the same type count, full or half, of which 10 full or 3 half ones must
-    hold the symbol; else null. The ratio adds nothing later than its own row, so `available_at` stays as it is. Source:
-    detectors.md section 2.
+    hold the symbol; else null. The ratio adds nothing later than its own row, so `available_at` stays as it is.
+    actions: ``corporate_actions``; a split of whole shares makes as many contracts of one, so contracts before it are
+    multiplied. After any other split OCC changes what a contract delivers and not their number. Source: detectors.md
+    section 2.
     """
     by_session = ["symbol", "session"]
     opened = minutes.sort(*by_session, "minute_end")
@@ -104,10 +111,13 @@ def with_relative_volume(minutes: pl.DataFrame, sessions: Sequence[date]) -> pl.
         minute_end=since,
         volume=pl.col("total_volume").diff().fill_null(pl.col("total_volume")).over(by_session).cast(pl.Float64),
     )
+    if actions is not None:
+        ratio = pl.col("split_ratio")
+        bars = bars.with_columns(volume=pl.col("volume") / split_factor(bars, actions.filter(ratio == ratio.floor())))
     wanted = opened.filter(pl.col("session").is_in(sorted(set(sessions))))
     asked = wanted.select(rvol_symbol="symbol", session="session", minutes_since_open=since)
-    ratio = relative_volume(asked, bars, sorted(set(sessions)), 1)
-    return wanted.with_columns(ratio.alias("opt_rvol"))
+    relative = relative_volume(asked, bars, sorted(set(sessions)), 1)
+    return wanted.with_columns(relative.alias("opt_rvol"))
 
 
 def _hour(name: str) -> pl.Expr:

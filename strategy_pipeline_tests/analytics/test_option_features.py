@@ -217,7 +217,8 @@ def test_open_interest_published_late_counts_from_its_publication():
 
 def test_the_share_of_calls_is_of_near_expiries_and_null_before_anything_traded():
     minutes = volume_rows(("SPX", DAY, 10, 0, 0, 50), ("SPX", DAY, 11, 30, 10, 90))
-    found = volume_columns(asked(("SPX", DAY, 9), ("SPX", DAY, 10), ("SPX", DAY, 11), ("SPX", DAY, 15)), minutes)
+    rows = asked(("SPX", DAY, 9), ("SPX", DAY, 10), ("SPX", DAY, 11), ("SPX", DAY, 15))
+    found = volume_columns(rows, minutes, NO_ACTIONS)
     assert found["call_volume_share_pct"].to_list() == [None, None, 75.0, 75.0]
     assert found["opt_rvol"].null_count() == 4
 
@@ -230,9 +231,11 @@ def test_option_volume_is_compared_with_the_same_minute_of_twenty_sessions():
         ("SPX", DAY, 1, 1, 1, 100),
         ("SPX", DAY, 2, 1, 1, 500),
     )
-    found = volume_columns(asked(("SPX", DAY, 1), ("SPX", DAY, 2)), minutes)
+    rows = asked(("SPX", DAY, 1), ("SPX", DAY, 2))
     # Ten sessions hold 100 by minute 1 and 200 by minute 2.
-    assert found["opt_rvol"].to_list() == [1.0, 2.5]
+    assert volume_columns(rows, minutes, NO_ACTIONS)["opt_rvol"].to_list() == [1.0, 2.5]
+    # Each of their contracts is two since a split of this morning.
+    assert volume_columns(rows, minutes, splits(("SPX", DAY, 2.0)))["opt_rvol"].to_list() == [0.5, 1.25]
 
 
 def test_flow_of_the_last_hour_is_joined_and_too_little_of_it_is_null():

@@ -126,6 +126,22 @@ def test_a_session_that_traded_later_counts_as_nothing_so_far():
     assert rvol_of(pl.concat([tape, later])) == pytest.approx(30.0 * 11 / 100)
 
 
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [
+        pytest.param(7.0, 1.0, id="one contract became seven"),
+        pytest.param(1.5, 7.0, id="a contract delivers 150 shares"),
+        pytest.param(0.1, 7.0, id="a reverse split changes the deliverable"),
+    ],
+)
+def test_contracts_before_a_split_of_whole_shares_are_counted_as_after_it(ratio, expected):
+    tape, known = a_month(70, [10.0] * 20), contracts(DAY, *volume_sessions(DAY))
+    actions = pl.DataFrame({"symbol": ["SPY"], "action": ["split"], "ex_date": [DAY], "split_ratio": [ratio]})
+    rows = option_volume(tape, known, [DAY], actions)
+    at_five = rows.filter(pl.col("minute_end") == OPEN + timedelta(minutes=5))
+    assert at_five["opt_rvol"].item() == pytest.approx(expected)
+
+
 def test_what_comes_later_changes_no_row():
     tape = a_month(30, [10.0] * 20)
     later = pl.concat([tape, prints((WEEKLY_CALL, 7, 1_000), (WEEKLY_PUT, 8, 1_000))])
