@@ -146,6 +146,43 @@ def ingest(
 
 
 @app.command()
+def scan(
+    once: Annotated[
+        bool, typer.Option("--once", help="Scan the newest bars and end; else again for every bar.")
+    ] = False,
+    symbols: SymbolsOption = None,
+    timeframe: Annotated[
+        str | None, typer.Option(help="Bars the signals are taken from. Default: each detector's own.")
+    ] = None,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Show the firings that were not emitted as well.")
+    ] = False,
+) -> None:
+    """Score the newest stored bars and print the signals, the best first; nothing is stored."""
+    import time
+
+    from strategy_pipeline.commands import scan as command
+    from strategy_pipeline.lake.store import Lake
+
+    asked, wanted = settings(), listed(symbols)
+    lake = Lake(asked.lake_location)
+    for found in command.scans(lambda: command.newest(lake, asked, timeframe or "", wanted), time.sleep, once=once):
+        print_tables(*command.tables(found, rejected=rejected))
+
+
+@app.command()
+def explain(
+    signal_id: Annotated[str, typer.Argument(help="A signal's id, or a beginning of it that is unique.")],
+) -> None:
+    """Print why a signal scores what it scores, down to the last contribution, and the files it comes from."""
+    from strategy_pipeline.commands import explain as command
+    from strategy_pipeline.lake.store import Lake
+
+    for line in command.lines(Lake(settings().lake_location), signal_id):
+        say(line)
+
+
+@app.command()
 def doctor() -> None:
     """Check settings, keys, S3, lake, calendar, versions and disk; one line each, with the mend."""
     from strategy_pipeline.commands import doctor as command
@@ -302,6 +339,15 @@ def print_backtest(outcome: Any) -> None:
     console.print(table(outcome.rows, outcome.title))
     for line in outcome.lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def print_tables(*tables: Any) -> None:
+    """Tables on standard output, as wide as the terminal."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    for table in tables:
+        console.print(table)
 
 
 def main() -> None:

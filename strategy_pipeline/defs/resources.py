@@ -17,7 +17,7 @@ from strategy_pipeline.ingestion.flat_files import FlatFileStore, LocalFlatFileS
 from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.ingestion.vendor_api import VendorApi
 from strategy_pipeline.lake.store import Lake
-from strategy_pipeline.settings import Settings, load_settings, load_watchlist
+from strategy_pipeline.settings import Settings, load_settings, load_thresholds, load_watchlist
 
 
 class Clock:
@@ -96,6 +96,7 @@ def default_resources(read_settings: Callable[[], Settings] = load_settings) -> 
     return {
         "settings": _resource("Settings from the environment and .env", read_settings),
         "watchlist": _resource("The watched instruments", lambda: load_watchlist(read_settings().watchlist)),
+        "scoring_rules": _resource("Thresholds of a signal", lambda: load_thresholds(read_settings().thresholds)),
         "lake": _resource("Tables of the project, on a folder or S3", lambda: Lake(read_settings().lake_location)),
         "flat_files": _resource("The vendor's files, a bucket or mirror", lambda: flat_file_store(read_settings())),
         "raw_files": _resource("Our copy of the vendor's files", lambda: RawMirror(read_settings().raw_folder)),

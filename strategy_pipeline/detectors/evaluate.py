@@ -23,6 +23,7 @@ CARRIED = (
     "vix_tier",
 )
 MISSING = "inputs_missing"
+_KEPT = "kept "
 FACTOR_DTYPE = pl.List(pl.Struct({"name": pl.String, "weight": pl.Float64, "value": pl.Float64}))
 SIGNAL_SCHEMA: dict[str, pl.DataType] = {
     "detector": pl.String(),
@@ -171,7 +172,9 @@ def _scored(detector: Detector, rows: pl.DataFrame, along: Sequence[str]) -> pl.
         )
         for factor in detector.factors
     ]
-    prepared = rows.lazy().with_columns(*detector.clamped_factors(), _missing_mask(detector))
+    # A factor may bear the name of a column, such as flow_score.
+    kept = [pl.col(name).alias(f"{_KEPT}{name}") for name in along]
+    prepared = rows.lazy().with_columns(*kept, *detector.clamped_factors(), _missing_mask(detector))
     return prepared.select(
         *ROW_KEY,
         pl.lit(detector.name).alias("detector"),
@@ -182,7 +185,7 @@ def _scored(detector: Detector, rows: pl.DataFrame, along: Sequence[str]) -> pl.
         pl.col("atr14").alias("atr"),
         pl.concat_list(entries).alias("factors"),
         MISSING,
-        *along,
+        *(pl.col(f"{_KEPT}{name}").alias(name) for name in along),
     )
 
 

@@ -6,6 +6,7 @@ treated alike and no step looks at another row before emission, so cutting a his
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
 
@@ -41,7 +42,7 @@ VIX_MISSING, SPREAD_NOT_APPLIED = "vix_missing", "filter_spread_not_applied"
 
 @dataclass(frozen=True)
 class Provenance:
-    """What identifies a computation: a hash of rules, code and data, and one of the data alone."""
+    """What identifies a session's signals: a hash of rules, code and data, and one of the data alone."""
 
     run_id: str
     data_version: str
@@ -57,7 +58,7 @@ def composite_signals(
     context: pl.DataFrame,
     rules: ScoringRules,
     profile: DataProfile,
-    provenance: Provenance,
+    provenance: Mapping[date, Provenance],
     *,
     accepted_before: pl.DataFrame | None = None,
     detectors: Sequence[Detector] = CATALOGUE,
@@ -66,8 +67,8 @@ def composite_signals(
 
     detections: what `firings` returns. context: ``context_scores`` that answer `scoring.context.requests` of them; a
     request nobody answered counts as missing. accepted_before: accepted signals of earlier bars (symbol, detector,
-    bar_end), as far back as `rules.memory_minutes`; without them nothing was accepted before. detectors: the
-    declarations that fired. Raises KeyError for a firing of another detector.
+    bar_end), as far back as `rules.memory_minutes`; without them nothing was accepted before. provenance: of every
+    session that has firings. detectors: the declarations that fired. Raises KeyError for a firing of another detector.
     """
     if detections.is_empty():
         return COMPOSITE_SIGNALS.empty()
@@ -78,11 +79,16 @@ def composite_signals(
         lifetimes(rows),
         decision=pl.when(pl.col("reject_reason").is_null()).then(pl.lit("accepted")).otherwise(pl.lit("rejected")),
         rules_version=pl.lit(rules.version),
-        run_id=pl.lit(provenance.run_id),
-        data_version=pl.lit(provenance.data_version),
+        run_id=_by_session({day: one.run_id for day, one in provenance.items()}),
+        data_version=_by_session({day: one.data_version for day, one in provenance.items()}),
     )
     schema: Mapping[str, pl.DataType] = COMPOSITE_SIGNALS.polars_schema
     return rows.select(pl.col(name).cast(kind) for name, kind in schema.items()).sort(COMPOSITE_SIGNALS.sort_by)
+
+
+def _by_session(texts: Mapping[date, str]) -> pl.Expr:
+    days = pl.Series(list(texts), dtype=pl.Date)
+    return pl.col("session").replace_strict(days, pl.Series(list(texts.values())), return_dtype=pl.String)
 
 
 def _judged(rows: pl.DataFrame, context: pl.DataFrame, rules: ScoringRules, profile: DataProfile) -> pl.DataFrame:

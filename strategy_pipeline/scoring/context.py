@@ -3,24 +3,30 @@
 What an engine says is its own business, and how contributions add up that of engines/combination.py.
 """
 
+from collections.abc import Sequence
+
 import polars as pl
 
+from strategy_pipeline.detectors.catalogue import CATALOGUE
+from strategy_pipeline.detectors.declaration import Detector
 from strategy_pipeline.engines.combination import ITEMS, REQUEST_KEY, contributions, waterfall
 from strategy_pipeline.lake.asof import KNOWN_AT, as_of
 from strategy_pipeline.lake.tables import ENGINES, STYLES
 
-REGIME = "regime"
+_REGIME = ("regime_label", "regime_status")
 _MISSING = "missing"
 _SAID = ("engine", "status", "label", "multiplier", "confidence", "contribution_ln", "age_min")
 _REQUEST_TYPES = {"direction": pl.String, "style": pl.String}
 
 
-def requests(detections: pl.DataFrame) -> pl.DataFrame:
-    """What to ask the engines about firings that carry `momentum`: the request key, each once, sorted.
+def requests(firings: pl.DataFrame, detectors: Sequence[Detector] = CATALOGUE) -> pl.DataFrame:
+    """What to ask the engines about firings of `detectors`: the request key, each once, sorted.
 
     as_of is the first moment at which the firing itself is known.
     """
-    return _by_style(detections).select(REQUEST_KEY).unique().sort(REQUEST_KEY)
+    momentum = {detector.name: detector.momentum for detector in detectors}
+    named = pl.col("detector").replace_strict(momentum, return_dtype=pl.Boolean)
+    return _by_style(firings.with_columns(momentum=named)).select(REQUEST_KEY).unique().sort(REQUEST_KEY)
 
 
 def with_context(rows: pl.DataFrame, context: pl.DataFrame) -> pl.DataFrame:
@@ -30,21 +36,21 @@ def with_context(rows: pl.DataFrame, context: pl.DataFrame) -> pl.DataFrame:
         style_modifier_<style>.
     Adds <style>_score and <style>_unclamped (0-100), <style>_clamped, <style>_context (what the engines said of it),
     waterfall (all styles), all null where the base is 0 or the confidence under 40 except what the engines said; and
-    regime_label, null unless that engine's status is ok.
+    regime_label and regime_status, null where nobody answered.
     """
     asked = _by_style(rows)
     answered = as_of(
         asked,
         _answers(context),
         by=list(REQUEST_KEY),
-        columns={name: name for name in ("said", *(f"{engine}_ln" for engine in ENGINES), "regime_label")},
+        columns={name: name for name in ("said", *(f"{engine}_ln" for engine in ENGINES), *_REGIME)},
         at="as_of",
     )
     answered = answered.with_columns(
         pl.col("said").fill_null(pl.lit(_nobody_answered())),
         *(pl.col(f"{engine}_ln").fill_null(0.0) for engine in ENGINES),
     )
-    combined = pl.concat([answered.select("said", "regime_label"), waterfall(answered)], how="horizontal")
+    combined = pl.concat([answered.select("said", *_REGIME), waterfall(answered)], how="horizontal")
     # Styles lie one below the other, each with the rows in their order.
     for at, style in enumerate(STYLES):
         part = combined.slice(at * rows.height, rows.height)
@@ -62,7 +68,8 @@ def with_context(rows: pl.DataFrame, context: pl.DataFrame) -> pl.DataFrame:
             part["unclamped_score"].alias(f"{style}_unclamped"),
             part["clamped"].alias(f"{style}_clamped"),
             part["said"].alias(f"{style}_context"),
-            part["regime_label"].alias("regime_label"),
+            part["regime_label"],
+            part["regime_status"],
             pl.when(counts).then(pl.concat_list(items)).alias(f"_{style}"),
         )
     together = [pl.col(f"_{style}") for style in STYLES]
@@ -87,18 +94,13 @@ def _by_style(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _answers(context: pl.DataFrame) -> pl.DataFrame:
-    """One row for each request that was answered: what each engine said, its contributions, and the regime."""
+    """One row for each request that was answered: contributions, the regime, and what each engine said."""
     plain = context.with_columns(pl.col(name).cast(kind) for name, kind in _REQUEST_TYPES.items())
     wide = contributions(plain)
-    is_regime = (pl.col("engine").cast(pl.String) == REGIME) & (pl.col("status").cast(pl.String) == "ok")
     spoken = pl.struct(pl.col("engine").cast(pl.String), pl.col("status").cast(pl.String), *_SAID[2:])
-    said = (
-        plain.sort(*REQUEST_KEY, "engine")
-        .group_by(*REQUEST_KEY, maintain_order=True)
-        .agg(spoken.alias("said"), pl.col("label").filter(is_regime).first().alias("regime_label"))
-    )
+    said = plain.sort(*REQUEST_KEY, "engine").group_by(*REQUEST_KEY, maintain_order=True).agg(spoken.alias("said"))
     # Both have one row a request in the order of the key.
-    return wide.with_columns(said["said"], said["regime_label"], pl.col("as_of").alias(KNOWN_AT))
+    return wide.with_columns(said["said"], pl.col("as_of").alias(KNOWN_AT))
 
 
 def _nobody_answered() -> pl.Series:

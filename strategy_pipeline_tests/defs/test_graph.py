@@ -35,6 +35,7 @@ ASSETS = {
     "iv_percentile_cache": "volatility",
     "features": "features",
     "context_scores": "signals",
+    "composite_signals": "signals",
     "backtest_trades": "backtests",
     "detector_leaderboard": "backtests",
     "backtest_report": "backtests",
@@ -82,6 +83,7 @@ PARENTS = {
         "options_flow_history",
     },
     "backtest_trades": {"features", "historical_bars", "corporate_actions", "historical_greeks"},
+    "composite_signals": {"features", "context_scores"},
     "context_scores": {
         "features",
         "historical_bars",
@@ -137,6 +139,8 @@ BLOCKING = {
     "iv_percentile_cache:available_at_not_null",
     "iv_percentile_cache:symbol_session_unique",
     "context_scores:contract_holds",
+    "composite_signals:contract_holds",
+    "composite_signals:waterfalls_sum_up",
     "backtest_trades:contract_holds",
     "backtest_trades:every_detection_has_a_fate",
     "detector_leaderboard:contract_holds",
@@ -196,7 +200,8 @@ def test_every_asset_says_what_it_is_who_owns_it_and_which_code_made_it(graph):
 
 
 @pytest.mark.parametrize(
-    "name", ["historical_bars", "historical_greeks", "features", "context_scores", "backtest_trades"]
+    "name",
+    ["historical_bars", "historical_greeks", "features", "context_scores", "composite_signals", "backtest_trades"],
 )
 def test_a_table_shows_its_columns_with_their_meaning(graph, name):
     schema = graph.get(dg.AssetKey(name)).metadata["dagster/column_schema"]

@@ -36,6 +36,17 @@ def test_a_frame_without_a_required_column_names_it_on_every_row() -> None:
     assert all("rvol" in missing for missing in result["inputs_missing"].to_list())
 
 
+def test_a_carried_column_survives_a_factor_of_its_name() -> None:
+    # A flow_score of 75 is worth 80 in the factor of that name (from 70 on).
+    sweeps = detector("sweep_momentum_long")
+    assert "flow_score" in [factor.name for factor in sweeps.factors]
+    flow = {"flow_sweeps_bull": 4, "flow_score": 75.0, "flow_buy_pressure_pct": 72.0}
+    row = FIRED[BREAKOUT] | flow | {"asset_class": "EQUITY_ETF", "rsi14": 44.0, "trend_state": "ranging"}
+    found = signals([sweeps], frame(row), carried=["flow_score"]).row(0, named=True)
+    assert found["flow_score"] == 75.0
+    assert {one["name"]: one["value"] for one in found["factors"]}["flow_score"] == 80.0
+
+
 def test_words_may_come_as_plain_strings() -> None:
     rows = frame(*(values for _, _, values, _ in KNOWN))
     words = ["trend_state", "flow_bias", "flow_trend", "flow_aggressiveness", "asset_class"]

@@ -13,11 +13,11 @@ from strategy_pipeline.lake.tables import COMPOSITE_SIGNALS, CONTEXT_SCORES, REJ
 from strategy_pipeline.scoring.composite import Provenance, composite_signals
 from strategy_pipeline.scoring.confidence import CONFIDENCE_INPUTS, EVERYTHING, DataProfile
 from strategy_pipeline.scoring.rules import rules_from
-from strategy_pipeline_tests.scoring.rows import detection, detections
+from strategy_pipeline_tests.scoring.rows import SESSION, detection, detections
 
 RULES = rules_from()
 NO_CONTEXT = CONTEXT_SCORES.empty()
-FROM = Provenance("run", "data")
+FROM = {SESSION: Provenance("run", "data")}
 
 
 def composite(*rows, context=NO_CONTEXT, rules=RULES, profile=EVERYTHING, before=None):
@@ -70,6 +70,7 @@ def test_a_good_firing_is_accepted_with_its_plan():
     assert (row["window"], row["data_confidence"], row["clamped"]) == ("mid_morning", 100.0, True)
     assert [entry["status"] for entry in row["context"]] == ["missing"] * 5
     assert row["inputs_missing"] == []
+    assert (row["run_id"], row["data_version"], row["rules_version"]) == ("run", "data", RULES.version)
 
 
 THIN = dict.fromkeys(("rvol", "atr14_5m", "vwap", "ema21", "rsi14", "flow_score", "prev_close", "rsi14_1h"))

@@ -40,7 +40,7 @@ backfill_options = dg.define_asset_job(
 score_context = dg.define_asset_job(
     "score_context",
     selection=dg.AssetSelection.groups("signals"),
-    description="What stored context says about the firings of a range of sessions; features and options come first.",
+    description="Context and composite scores of the firings of a range of sessions; features and options come first.",
     tags=RETRY_TAGS,
 )
 
