@@ -18,6 +18,7 @@ from strategy_pipeline.defs.flow_checks import unreconciled
 from strategy_pipeline.defs.launch import materialize, open_instance
 from strategy_pipeline.defs.resources import default_resources
 from strategy_pipeline.errors import MissingDataError
+from strategy_pipeline.ingestion.vendor_api import Pages
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import (
     GAMMA_EXPOSURE_SNAPSHOTS,
@@ -66,12 +67,13 @@ LEFT_OUT = [
 class Place:
     """Files of option tapes in a folder of the test, and a lake to build them into."""
 
-    def __init__(self, home: Path, files: Path | None = None, symbol: str = "SPY") -> None:
+    def __init__(self, home: Path, files: Path | None = None, symbol: str = "SPY", **overrides) -> None:
         self.files = files or home / "files"
         self.settings = load_settings({"STRATEGY_HOME": str(home), "FLAT_FILES_URL": str(self.files)})
         self.lake = Lake(self.settings.lake_location)
         watchlist = Watchlist((instrument(symbol),))
-        self.definitions = build_defs(**{**default_resources(lambda: self.settings), "watchlist": watchlist})
+        resources = {**default_resources(lambda: self.settings), "watchlist": watchlist, **overrides}
+        self.definitions = build_defs(**resources)
         if files is None:
             self.put(REFERENCE_KEY, REFERENCE.write_csv().encode())
 
@@ -280,6 +282,27 @@ def test_without_a_reference_nothing_is_guessed_and_the_run_says_what_to_do(inst
     place.tape(DAY, PRINTS)
     with pytest.raises(MissingDataError, match=r"put reference/option_trade_conditions\.csv beside the vendor's files"):
         place.run(instance, FLOW)
+
+
+class ConditionsOverRest:
+    """The part of the vendor's REST side that is asked for the reference."""
+
+    def conditions(self) -> Pages:
+        entries = [{"id": code, "name": name, "type": "sale_condition"} for code, name in REFERENCE.iter_rows()]
+        return Pages("/v3/reference/conditions", (("r-1", entries),), datetime(2024, 6, 3, tzinfo=UTC))
+
+
+def test_where_no_file_has_the_reference_it_comes_over_rest_once(instance, tmp_path):
+    place = Place(tmp_path, vendor_api_if_any=ConditionsOverRest())
+    (place.files / REFERENCE_KEY).unlink()
+    place.tape(DAY, PRINTS)
+    assert failed(place.run(instance, FLOW)) == {}
+    reference = place.lake.read(TRADE_CONDITIONS, [{}])
+    assert reference["source"].cast(pl.String).unique().to_list() == ["rest"]
+    assert place.flow()["trade_type"].cast(pl.String).to_list()[:4] == ["SWEEP"] * 3 + ["BLOCK"]
+    # Asked again, the same reference stays as it was stored.
+    place.run(instance, ["trade_conditions"])
+    assert_frame_equal(place.lake.read(TRADE_CONDITIONS, [{}]), reference)
 
 
 def test_without_quotes_every_side_is_unknown_and_the_premium_still_reconciles(instance, tmp_path):
