@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("pipeline", "parse", "backtest", "implied_volatility", "options")
+NAMES = ("pipeline", "parse", "backtest", "implied_volatility", "options", "context")
 
 
 def main(wanted: list[str]) -> int:
