@@ -101,7 +101,9 @@ def backtest(
     start: StartOption = None,
     end: EndOption = None,
     days: DaysOption = None,
-    timeframe: Annotated[str, typer.Option(help="Bars the signals are taken from.")] = "15m",
+    timeframe: Annotated[
+        str, typer.Option(help="Bars the signals are taken from; native: each detector's own.")
+    ] = "15m",
     output: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
 ) -> None:
     """Test detectors on stored or fetched bars, write JSON, CSV and HTML, and print the leaderboard."""

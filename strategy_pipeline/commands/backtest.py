@@ -9,12 +9,15 @@ from strategy_pipeline.analytics.lookback import FEATURE_TIMEFRAMES, lookback_st
 from strategy_pipeline.commands.leaderboard import BacktestOutcome
 from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
+from strategy_pipeline.defs.backtest_inputs import NATIVE, timeframes_of
 from strategy_pipeline.defs.launch import Definitions, Instance, materialize, open_instance, session_range
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.resources import flat_file_store
 from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.errors import MissingDataError, SettingsError
 from strategy_pipeline.ingestion.layout import DATASETS
+from strategy_pipeline.lake.store import Lake
+from strategy_pipeline.lake.tables import OPTIONS_FLOW_HISTORY
 from strategy_pipeline.market import calendar
 from strategy_pipeline.market.timeframes import is_finer
 from strategy_pipeline.settings import Settings, load_watchlist
@@ -34,15 +37,22 @@ def run(
     output: Path | None,
 ) -> BacktestOutcome:
     """One run from files to features over window and warm-up, one for trades and report; raises PipelineError."""
-    if timeframe not in FEATURE_TIMEFRAMES:
-        raise SettingsError(f"--timeframe is {timeframe!r}: use one of {', '.join(FEATURE_TIMEFRAMES)}.")
+    if timeframe not in (*FEATURE_TIMEFRAMES, NATIVE):
+        raise SettingsError(f"--timeframe is {timeframe!r}: use one of {', '.join((*FEATURE_TIMEFRAMES, NATIVE))}.")
     names = [catalogue.entry(name).name for name in detectors]
     load_watchlist(settings.watchlist)
     window = session_range(start, end)
     definitions = build_defs(progress=progress)
     with open_instance(settings) as instance:
-        prepare(settings, definitions, instance, symbols, window, timeframe)
+        timeframes = timeframes_of(timeframe, names or _testable(Lake(settings.lake_location)))
+        prepare(settings, definitions, instance, symbols, window, timeframes)
         return test(definitions, instance, names, symbols, window, timeframe, output)
+
+
+def _testable(lake: Lake) -> list[str]:
+    """All detectors, but those of the option tape only where one is stored: their minute rows are many."""
+    chosen = catalogue.CATALOGUE if lake.sessions(OPTIONS_FLOW_HISTORY) else catalogue.SEVENTEEN
+    return [detector.name for detector in chosen]
 
 
 def prepare(
@@ -51,11 +61,14 @@ def prepare(
     instance: Instance,
     symbols: Sequence[str],
     window: tuple[str, str],
-    timeframe: str,
+    timeframes: Sequence[str],
 ) -> None:
     """Files, bars and features of the window, and before it the files and bars the features look back at."""
     first = date.fromisoformat(window[0])
-    since = {asset: _first_needed(name, timeframe, first) for asset, name in FLAT_FILE_DATASETS.items()}
+    since = {
+        asset: min(_first_needed(name, timeframe, first) for timeframe in timeframes)
+        for asset, name in FLAT_FILE_DATASETS.items()
+    }
     last = date.fromisoformat(window[1])
     store = flat_file_store(settings)
     # A data set without a single file in the range would only fill the event log.
@@ -67,7 +80,7 @@ def prepare(
         )
     config: dict[str, dict[str, object]] = {asset: {"since": day.isoformat()} for asset, day in since.items()}
     config["historical_bars"] = config["corporate_actions"] = {"symbols": list(symbols)}
-    config["features"] = {"since": window[0], "timeframes": [timeframe]}
+    config["features"] = {"since": window[0], "timeframes": list(timeframes)}
     materialize(
         definitions,
         instance,

@@ -14,6 +14,7 @@ from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.backtest.inputs import FILTER_WARM_UP_SESSIONS, RunContext, require_symbols, tradable_bars
 from strategy_pipeline.backtest.option_marks import OptionMarket, Tape
 from strategy_pipeline.defs.partitions import PartitionChoice
+from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.errors import MissingDataError, SettingsError
 from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.ingestion.option_session import read_tape
@@ -52,6 +53,14 @@ class BacktestChoice(PartitionChoice):
             return BacktestConfig(timeframe=self.timeframe, **self.assumptions)
         except TypeError as error:
             raise SettingsError(f"assumptions hold an unknown field: {error}.") from None
+
+
+def timeframes_of(timeframe: str, detectors: Sequence[str] = ()) -> list[str]:
+    """Timeframes of the rows that `detectors` (all without names) are tested on, coarsest first."""
+    if timeframe != NATIVE:
+        return [timeframe]
+    cadences = {detector.timeframe for detector in catalogue.select(detectors or None)}
+    return [name for name in reversed(TIMEFRAMES) if name in cadences]
 
 
 @dataclass(frozen=True)
@@ -97,11 +106,9 @@ def _window(lake: Lake, config: BacktestChoice) -> tuple[date, date]:
 
 
 def _features(lake: Lake, timeframe: str, days: Sequence[date], where: pl.Expr) -> pl.DataFrame:
-    """Feature rows of one timeframe, or of all that are stored when every detector keeps its own."""
-    if timeframe != NATIVE:
-        return lake.read_sessions(FEATURES, days, where=where, timeframe=timeframe)
-    keys = [key for key in lake.keys(FEATURES) if date.fromisoformat(key["session"]) in set(days)]
-    return lake.read(FEATURES, keys, where=where)
+    """Feature rows of one timeframe, or of those the catalogue names when every detector keeps its own."""
+    names = timeframes_of(timeframe)
+    return pl.concat([lake.read_sessions(FEATURES, days, where=where, timeframe=name) for name in names])
 
 
 def _context(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from strategy_pipeline.detectors.declaration import DIRECTION_DTYPE, PER_ROW, Detector
-from strategy_pipeline.detectors.inputs import INPUT_DTYPES
+from strategy_pipeline.detectors.inputs import INPUT_DTYPES, SEEN_BY
 
 ROW_KEY = ("symbol", "asset_class", "timeframe", "session", "bar_end", "available_at")
 # Columns a reader of a signal wants beside it, taken along when the features have them.
@@ -87,14 +87,21 @@ def coverage(detectors: Sequence[Detector], features: pl.DataFrame) -> pl.DataFr
     """How often each required input was there at all, per detector.
 
     Columns: detector, input, eligible (symbol-sessions of the detector's asset classes), present (those in which a
-    regular-hours row holds the input), share (present / eligible, null without eligible ones). A run calls a detector
-    not testable when a share is under 0.6 (backtesting.md section 1).
+    regular-hours row holds the input, or shows that there was nothing to hold, as no max pain on a day without an
+    expiry), share (present / eligible, null without eligible ones). A run calls a detector not testable when a share is
+    under 0.6 (backtesting.md section 1).
     """
-    prepared = _prepared(detectors, features)
+    witnesses = sorted({name for seen in SEEN_BY.values() for name in seen.meta.root_names()})
+    prepared = _prepared(detectors, features, extra=witnesses)
     names = sorted({name for detector in detectors for name in detector.all_required})
     inside_hours = pl.col("is_regular_hours").fill_null(value=False)
     there = prepared.group_by("symbol", "session", "asset_class").agg(
-        [(pl.col(name).is_not_null() & inside_hours).any().alias(name) for name in names]
+        [
+            ((pl.col(name).is_not_null() | SEEN_BY.get(name, pl.lit(False)).fill_null(False)) & inside_hours)
+            .any()
+            .alias(name)
+            for name in names
+        ]
     )
     rows = []
     for detector in detectors:

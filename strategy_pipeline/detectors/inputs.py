@@ -22,6 +22,13 @@ OPTION_INPUTS = FLOW_INPUTS | {
     "oi_at_pin", "oi_pin_share_pct", "gex_at_pin", "call_volume_share_pct", "opt_rvol", "is_0dte", "minutes_to_expiry",
 }  # fmt: skip
 
+# Columns that may be empty because there is nothing to say, and what shows that the data were there all the same: no
+# expiry ends on most days of the past, and gamma need not change its sign.
+SEEN_BY: dict[str, pl.Expr] = {
+    **dict.fromkeys(("max_pain_strike", "oi_at_pin", "oi_pin_share_pct"), ~pl.col("is_0dte")),
+    "gamma_flip": pl.col("net_gex_ratio").is_not_null(),
+}
+
 _FLAGS = ("is_regular_hours", "patient_candle", "higher_lows", "lower_highs", "is_0dte")
 _COUNTS = (
     "minutes_since_open", "minutes_to_close", "minutes_to_expiry",

@@ -9,8 +9,8 @@ from strategy_pipeline.detectors.catalogue import CATALOGUE
 from strategy_pipeline.detectors.evaluate import coverage, evaluate, signals
 from strategy_pipeline.detectors.inputs import FLOW_INPUTS, INPUT_DTYPES, OPTION_INPUTS
 from strategy_pipeline.lake import tables
-from strategy_pipeline_tests.detectors.known_rows import BREAKOUT, FIRED, KNOWN, POWER
-from strategy_pipeline_tests.detectors.rows import detector, frame
+from strategy_pipeline_tests.detectors.known_rows import BREAKOUT, FIRED, FLIP, KNOWN, PIN, POWER
+from strategy_pipeline_tests.detectors.rows import detector, frame, row
 
 
 @pytest.mark.parametrize("name", sorted(FIRED))
@@ -125,6 +125,20 @@ def test_coverage_counts_symbol_sessions_of_the_eligible_classes() -> None:
     power = coverage([detector(POWER)], rows)
     assert power["eligible"].to_list() == [1] * power.height
     assert power.filter(pl.col("input") == "minutes_to_close")["share"].to_list() == [0.0]
+
+
+def test_a_day_without_an_expiry_and_gamma_of_one_sign_are_no_missing_data() -> None:
+    def shares(**values: object) -> dict[str, float]:
+        rows = frame(row("INDEX", prev_bar_close=100.0, minutes_to_close=30, minutes_to_expiry=600, **values))
+        found = coverage([detector(PIN), detector(FLIP)], rows)
+        return dict(found.select("input", "share").iter_rows())
+
+    quiet = shares(is_0dte=False, net_gex_ratio=0.4)
+    assert (quiet["max_pain_strike"], quiet["oi_at_pin"], quiet["gamma_flip"]) == (1.0, 1.0, 1.0)
+    # On an expiry day without open interest, and without a chain, there was something to know.
+    blind = shares(is_0dte=True)
+    assert (blind["max_pain_strike"], blind["oi_at_pin"], blind["gamma_flip"]) == (0.0, 0.0, 0.0)
+    assert shares()["max_pain_strike"] == 0.0
 
 
 def test_declared_columns_have_the_types_of_the_features_table() -> None:

@@ -22,7 +22,7 @@ from strategy_pipeline.backtest.verdicts import Evidence
 from strategy_pipeline.defs.assets.bars import historical_bars
 from strategy_pipeline.defs.assets.features import features
 from strategy_pipeline.defs.assets.reference import corporate_actions
-from strategy_pipeline.defs.backtest_inputs import BacktestChoice, read_inputs
+from strategy_pipeline.defs.backtest_inputs import BacktestChoice, read_inputs, timeframes_of
 from strategy_pipeline.defs.partition_events import publish
 from strategy_pipeline.defs.partitions import DETECTORS
 from strategy_pipeline.defs.progress import Progress
@@ -217,7 +217,8 @@ def _symbols_of(lake: Lake, config: BacktestChoice, days: Sequence[date]) -> tup
     """The symbols that were tested: those asked for, else those of the features."""
     if config.symbols:
         return tuple(config.symbols)
-    rows = lake.read_sessions(FEATURES, days, columns=["symbol"], timeframe=config.timeframe)
+    names = timeframes_of(config.timeframe)
+    rows = pl.concat([lake.read_sessions(FEATURES, days, columns=["symbol"], timeframe=name) for name in names])
     return tuple(rows["symbol"].unique().sort().to_list())
 
 
