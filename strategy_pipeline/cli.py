@@ -94,6 +94,20 @@ def parse(
     say(line)
 
 
+@backfill.command()
+def hybrid(
+    symbols: SymbolsOption = None,
+    days: Annotated[int, typer.Option("--days", min=1, help="The last N calendar days.")] = 30,
+) -> None:
+    """Bars of the last days: files where they are published, provisional bars over REST for the rest."""
+    from strategy_pipeline.commands import backfill as command
+
+    (first, last), wanted = window(None, None, days), listed(symbols)
+    with progress_display() as progress:
+        line = command.hybrid(settings(), progress, wanted, first, last)
+    say(line)
+
+
 @app.command()
 def backtest(
     detector: Annotated[list[str] | None, typer.Option(help="One detector; repeat for more. Default: all.")] = None,

@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from strategy_pipeline_tests.ingestion.rest_peer import KEY, Fault, RestPeer, serving
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = (
-    "LAKE_URL", "FLAT_FILES_URL", "MASSIVE_AWS_ACCESS_KEY", "MASSIVE_AWS_SECRET_KEY", "WATCHLIST", "DATABASE_URL",
-    "DAGSTER_POSTGRES_URL", "LOG_LEVEL", "DAGSTER_HOME",
+    "LAKE_URL", "FLAT_FILES_URL", "MASSIVE_AWS_ACCESS_KEY", "MASSIVE_AWS_SECRET_KEY", "MASSIVE_API_KEY",
+    "MASSIVE_BASE_URL", "WATCHLIST", "DATABASE_URL", "DAGSTER_POSTGRES_URL", "LOG_LEVEL", "DAGSTER_HOME",
 )  # fmt: skip
 
 
@@ -39,7 +42,7 @@ def test_help_lists_the_commands_and_does_not_load_the_pipeline(run):
     # 0.5 s is the promise; a loaded test machine gets three times as long.
     assert time.monotonic() - began < 1.5
     assert process.returncode == 0
-    for command in ("demo", "backfill", "backtest", "doctor", "ui"):
+    for command in ("demo", "backfill", "backtest", "ingest", "doctor", "ui"):
         assert command in process.stdout
 
 
@@ -67,6 +70,11 @@ def test_help_imports_nothing_heavy():
         (["backtest", "--detector", "moon"], {}, "There is no detector named 'moon': choose from"),
         (["backtest"], {"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'LOUD' (text): expected one of"),
         (["backfill", "parse", "--dataset", "x", "--start", "2020-01-02", "--end", "2020-01-03"], {}, "no data set"),
+        (["ingest", "--once"], {}, "MASSIVE_API_KEY is not set: set the vendor's REST key"),
+        (["ingest", "--as-of", "noon"], {"MASSIVE_API_KEY": "k"}, "'noon' is not a moment: write 2024-01-31T10:15"),
+        (["ingest", "--as-of", "2015-12-25T13:00"], {"MASSIVE_API_KEY": "k"}, "lies in no quarter hour of a session"),
+        (["ingest", "--symbols", "goog"], {"MASSIVE_API_KEY": "k"}, "--symbols: 'goog' is not a ticker"),
+        (["backfill", "hybrid", "--days", "0"], {}, "--days"),
         (["demo"], {"FLAT_FILES_URL": "."}, "the demo writes its own market"),
     ],
 )
@@ -195,6 +203,7 @@ def test_doctor_never_prints_a_secret(run):
         "doctor",
         DATABASE_URL="postgresql://user:hunter2@127.0.0.1:1/db",
         MASSIVE_API_KEY="hunter2",
+        MASSIVE_BASE_URL="http://127.0.0.1:1",
         FLAT_FILES_URL="s3://bucket",
         MASSIVE_AWS_ACCESS_KEY="hunter2",
         MASSIVE_AWS_SECRET_KEY="hunter2",
@@ -255,3 +264,17 @@ def test_a_download_says_where_the_files_are_and_fails_when_there_are_none(run, 
     none = run(*words, "--start", "2001-01-02", "--end", "2001-01-10", FLAT_FILES_URL=str(shared_data))
     assert none.returncode == 1
     assert f"No file of {MINUTES} from 2001-01-02 to 2001-01-10 is published at {shared_data.resolve()}" in none.stderr
+
+
+def test_doctor_asks_the_vendor_when_there_is_a_key(run, tmp_path):
+    codes = {"status": "OK", "results": [{"id": 1, "name": "Regular"}, {"id": 2, "name": "Late"}]}
+    peer = RestPeer(tmp_path, date(2024, 3, 5), answers={"/v3/reference/conditions": [codes]})
+    with serving(peer):
+        there = {"MASSIVE_API_KEY": KEY, "MASSIVE_BASE_URL": peer.url}
+        well = run("doctor", **there)
+        peer.faults = {2: Fault(status=401)}
+        ill = run("doctor", **there)
+    assert re.search(r"ok +REST +\S+ answers and accepts the key \(2 condition codes\)\n", well.stdout), well.stdout
+    assert (well.returncode, ill.returncode) == (0, 1)
+    assert re.search(r"BROKEN +REST .*does not accept the key .*\(401\): check MASSIVE_API_KEY", ill.stdout)
+    assert KEY not in well.stdout + well.stderr + ill.stdout + ill.stderr

@@ -2,16 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.bars import REFUSALS
 from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
-from strategy_pipeline.defs.launch import Instance, materialize, open_instance, session_range, written
+from strategy_pipeline.defs.launch import Definitions, Instance, materialize, open_instance, session_range, written
 from strategy_pipeline.defs.progress import Progress
-from strategy_pipeline.defs.resources import flat_file_store
-from strategy_pipeline.errors import MissingDataError, SettingsError
+from strategy_pipeline.defs.resources import default_resources, flat_file_store
+from strategy_pipeline.errors import DataError, MissingDataError, SettingsError
 from strategy_pipeline.ingestion.flat_files import FlatFileStore
+from strategy_pipeline.ingestion.hybrid import IS_LIVE, unpublished
 from strategy_pipeline.ingestion.layout import Dataset, dataset_named, first_day_of_key, key_for
+from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.ingestion.parse import watched_symbols
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import HISTORICAL_BARS, QUARANTINE
@@ -101,6 +107,83 @@ def parse(
         lines.append(f"No row of {_some(absent)} in the files of {keys[0]} to {keys[1]}.")
     lines += _off_session(flat_file_store(settings), kind, start, end)
     return "\n".join(lines)
+
+
+def hybrid(
+    settings: Settings, progress: Progress, symbols: tuple[str, ...], start: date, end: date, **overrides: Any
+) -> str:
+    """Bars of a range: from files where they are published, provisional ones over REST for the rest; lines on both.
+
+    `symbols`: none means the watchlist. `overrides` replaces resources by name. Raises SettingsError when sessions are
+    not published and there is no key, and MissingDataError when there is no bar of any symbol.
+    """
+    keys = session_range(start, end)
+    days, lake = _days(keys), Lake(settings.lake_location)
+    watched = load_watchlist(settings.watchlist)
+    asked = symbols or watched.symbols
+    instruments = [one for one in watched.extended(symbols).instruments if one.symbol in asked]
+    definitions = build_defs(**{**default_resources(lambda: settings), "progress": progress, **overrides})
+    with open_instance(settings) as instance:
+        lines = _from_files(settings, definitions, instance, keys, symbols)
+        missing = unpublished(RawMirror(settings.raw_folder), days, instruments)
+        if missing and settings.massive_api_key is None:
+            count = len({day for of_symbol in missing.values() for day in of_symbol})
+            raise SettingsError(
+                f"{_sessions(count)} from {keys[0]} to {keys[1]} {'has' if count == 1 else 'have'} no minute file: set "
+                "MASSIVE_API_KEY to fetch them over REST, or use backfill parse for what is published."
+            )
+        if missing:
+            materialize(
+                definitions,
+                instance,
+                "backfill_recent",
+                assets=["provisional_bars"],
+                keys=keys,
+                config={"provisional_bars": {"symbols": list(symbols)}},
+                trigger="backfill hybrid",
+            )
+    held = lake.read_sessions(
+        HISTORICAL_BARS, days, columns=["symbol", "session", "source"], where=pl.col("symbol").is_in(list(asked))
+    )
+    if held.is_empty():
+        raise MissingDataError(
+            f"There are no bars of {_some(asked)} from {keys[0]} to {keys[1]}, in files or over REST: check the "
+            "spelling and the dates."
+        )
+    over_rest = held.filter(IS_LIVE)["session"].n_unique()
+    lines.append(
+        f"historical_bars: {_sessions(held['session'].n_unique())} of {len(days)} from {keys[0]} to {keys[1]} are in "
+        f"{settings.lake_location}, {over_rest} of them with provisional bars over REST."
+    )
+    if absent := _without_bars(lake, days, asked):
+        lines.append(f"No bar of {_some(absent)} from {keys[0]} to {keys[1]}.")
+    return "\n".join(lines)
+
+
+def _from_files(
+    settings: Settings, definitions: Definitions, instance: Instance, keys: tuple[str, str], symbols: Sequence[str]
+) -> list[str]:
+    """Brings here and parses what is published of a range; a line when nothing of it could be used."""
+    place = settings.flat_files_location
+    if not place.startswith("s3://") and not Path(place).is_dir():
+        return [f"{place} is not there: everything comes over REST."]
+    store, (first, last) = flat_file_store(settings), (date.fromisoformat(key) for key in keys)
+    there = [asset for asset, name in FLAT_FILE_DATASETS.items() if store.list(dataset_named(name), first, last)]
+    if not there:
+        return [f"No file from {keys[0]} to {keys[1]} is published at {store.location}."]
+    try:
+        materialize(
+            definitions,
+            instance,
+            "backfill_bars",
+            assets=[*there, "historical_bars"],
+            keys=keys,
+            config={"historical_bars": {"symbols": list(symbols)}},
+            trigger="backfill hybrid",
+        )
+    except (MissingDataError, DataError) as error:
+        return [str(error)]
+    return []
 
 
 def _days(keys: tuple[str, str]) -> list[date]:

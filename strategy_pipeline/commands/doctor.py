@@ -53,7 +53,7 @@ def examine() -> list[Finding]:
         ("watchlist", _watchlist),
         ("disk", _disk),
         ("flat files", _flat_files),
-        ("REST key", _rest_key),
+        ("REST", _rest),
         ("lake", _lake),
         ("dagster", _dagster),
         ("postgres", _postgres),
@@ -150,10 +150,16 @@ def _flat_files(settings: Settings) -> Finding:
     return Finding(OK, "flat files", f"{store.location}: {found} files of the watched data sets{beside}")
 
 
-def _rest_key(settings: Settings) -> Finding:
+def _rest(settings: Settings) -> Finding:
     if settings.massive_api_key is None:
-        return Finding(NOTE, "REST key", "MASSIVE_API_KEY is not set: only flat files are read.")
-    return Finding(OK, "REST key", f"set, for {settings.massive_base_url}")
+        return Finding(NOTE, "REST", "MASSIVE_API_KEY is not set: only flat files are read.")
+    from strategy_pipeline.defs.resources import vendor_api
+    from strategy_pipeline.ingestion.vendor_api import RetryPolicy
+
+    codes = vendor_api(settings, retry=RetryPolicy(attempts=2)).conditions().records
+    return Finding(
+        OK, "REST", f"{settings.massive_base_url} answers and accepts the key ({len(codes)} condition codes)"
+    )
 
 
 def _lake(settings: Settings) -> Finding:

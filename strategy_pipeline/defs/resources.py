@@ -15,7 +15,7 @@ from strategy_pipeline.defs.progress import NoProgress
 from strategy_pipeline.errors import SettingsError
 from strategy_pipeline.ingestion.flat_files import FlatFileStore, LocalFlatFileStore, S3FlatFileStore
 from strategy_pipeline.ingestion.mirror import RawMirror
-from strategy_pipeline.ingestion.vendor_api import VendorApi
+from strategy_pipeline.ingestion.vendor_api import RetryPolicy, VendorApi
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.settings import Settings, load_settings, load_thresholds, load_watchlist
 
@@ -53,7 +53,7 @@ def s3_client(settings: Settings) -> Any:
     ).get_client()
 
 
-def vendor_api(settings: Settings, clock: Clock | None = None) -> VendorApi:
+def vendor_api(settings: Settings, clock: Clock | None = None, retry: RetryPolicy | None = None) -> VendorApi:
     """The vendor's REST side at MASSIVE_BASE_URL; raises SettingsError without MASSIVE_API_KEY."""
     from massive import RESTClient
 
@@ -66,7 +66,7 @@ def vendor_api(settings: Settings, clock: Clock | None = None) -> VendorApi:
         read_timeout=30.0,
         base=settings.massive_base_url,
     )
-    return VendorApi(client, now=(clock or Clock()).now)
+    return VendorApi(client, now=(clock or Clock()).now, retry=retry)
 
 
 def vendor_api_if_any(settings: Settings, clock: Clock | None = None) -> VendorApi | None:

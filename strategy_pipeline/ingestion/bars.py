@@ -27,15 +27,21 @@ def historical_bars(days: date | Collection[date], parsed: Iterable[ParsedFile])
     one), so a symbol without minutes has none. Which sessions are asked for together changes no row. Raises DataError
     when a file holds options.
     """
-    wanted = pl.Series([days] if isinstance(days, date) else sorted(days), dtype=pl.Date).implode()
     pieces: dict[str, list[pl.DataFrame]] = {"minute": [], "hour": [], "day": []}
     for one in parsed:
         if one.dataset.kind == "options":
             raise DataError(f"{one.raw.key} holds options, which never become historical_bars: leave it out.")
         pieces[one.dataset.grain].append(one.bars)
+    return bars_from(days, *(_stacked(pieces[grain]) for grain in ("minute", "hour", "day")))
+
+
+def bars_from(
+    days: date | Collection[date], all_minutes: pl.DataFrame, all_hours: pl.DataFrame, all_daily: pl.DataFrame
+) -> pl.DataFrame:
+    """As ``historical_bars``, from 1m, clock-hour 1h and 1d rows wherever they come from; hours are of whole months."""
+    wanted = pl.Series([days] if isinstance(days, date) else sorted(days), dtype=pl.Date).implode()
     of_days = pl.col("session").is_in(wanted)
-    all_hours = _stacked(pieces["hour"])
-    minutes, daily = (_stacked(pieces[grain]).filter(of_days) for grain in ("minute", "day"))
+    minutes, daily = all_minutes.filter(of_days), all_daily.filter(of_days)
     hours = all_hours.filter(of_days)
     regular = minutes.filter(pl.col("segment") == "rth")
     month = pl.concat_str("symbol", pl.col("session").dt.strftime("%Y-%m"), separator=" ")

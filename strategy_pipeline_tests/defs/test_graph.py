@@ -23,6 +23,7 @@ ASSETS = {
     "option_contracts": "reference",
     "trade_conditions": "reference",
     "historical_bars": "bars",
+    "provisional_bars": "bars",
     "market_breadth": "market",
     "market_regime_history": "market",
     "historical_greeks": "options",
@@ -69,6 +70,7 @@ PARENTS = {
     },
     "options_flow_daily": {"options_flow_history"},
     "chain_snapshot": {"corporate_actions", "rate_curve"},
+    "provisional_bars": {"historical_bars"},
     "atm_iv_daily": {"historical_greeks", "historical_bars", "corporate_actions"},
     "iv_percentile_cache": {"atm_iv_daily"},
     "features": {
@@ -230,6 +232,7 @@ def test_there_are_these_jobs_schedules_and_sensors():
         "backfill_bars",
         "backfill_market",
         "backfill_options",
+        "backfill_recent",
         "ingest_chains",
         "score_context",
         "run_backtests",

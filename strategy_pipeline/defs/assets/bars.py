@@ -1,6 +1,6 @@
 """`historical_bars` as an asset: the raw files of its sessions become unadjusted bars in every stored timeframe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -15,6 +15,7 @@ from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.quarantine import replace_refused
 from strategy_pipeline.defs.table_metadata import describe_table, lineage_of
 from strategy_pipeline.errors import DataError, MissingDataError
+from strategy_pipeline.ingestion.hybrid import IS_LIVE, beside_files
 from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.ingestion.session_bars import (
     FEEDING,
@@ -144,11 +145,17 @@ class _Writer:
         replace_refused(self.lake, {one.day: one.quarantine for one in built}, BARS_DATASETS)
         parts = []
         for one in built:
-            counts = {**counted.get(one.day, {}), "quarantined": one.quarantine.height}
-            said = {name: f"{counts[name]}" for name in _COUNTS if counts.get(name) is not None}
             if one.bars.height:
-                parts.append(({"session": one.day}, one.bars, {**pedigree[one.day], **said}))
+                said = counts_of(counted[one.day], one.quarantine.height)
+                live = self.lake.read_sessions(HISTORICAL_BARS, [one.day], where=IS_LIVE)
+                parts.append(({"session": one.day}, beside_files(one.bars, live), {**pedigree[one.day], **said}))
         return self.lake.write_many(HISTORICAL_BARS, parts)
+
+
+def counts_of(counted: Mapping[str, float | int | None], quarantined: int) -> dict[str, str]:
+    """What a file of bars says about its rows; `counted` is the session's entry of ``summaries``."""
+    counts = {**counted, "quarantined": quarantined}
+    return {name: f"{counts[name]}" for name in _COUNTS if counts.get(name) is not None}
 
 
 def _described(info: PartitionInfo, sources: SessionSources) -> dict[str, Any]:

@@ -12,12 +12,12 @@ BACKTEST_GROUPS = ("backtests",)
 OF_OPTIONS = dg.AssetSelection.assets(
     *OPTION_FILE_DATASETS, "rate_curve", "open_interest", "option_contracts", "trade_conditions"
 )
-# What asks the vendor for the present has no range of sessions.
-LIVE = dg.AssetSelection.assets("chain_snapshot")
+# What asks the vendor's REST side, which a machine without a key cannot do.
+LIVE = dg.AssetSelection.assets("chain_snapshot", "provisional_bars")
 
 backfill_bars = dg.define_asset_job(
     "backfill_bars",
-    selection=dg.AssetSelection.groups(*BACKFILL_GROUPS) - OF_OPTIONS,
+    selection=dg.AssetSelection.groups(*BACKFILL_GROUPS) - OF_OPTIONS - LIVE,
     description="The vendor's files of a range of sessions, their bars, breadth, regime and features, in one run.",
     tags=RETRY_TAGS,
 )
@@ -65,9 +65,16 @@ backfill_market = dg.define_asset_job(
     tags=RETRY_TAGS,
 )
 
+backfill_recent = dg.define_asset_job(
+    "backfill_recent",
+    selection=dg.AssetSelection.assets("provisional_bars"),
+    description="Provisional bars over REST of the sessions of a range that are not published as files.",
+    tags=RETRY_TAGS,
+)
+
 ingest_chains = dg.define_asset_job(
     "ingest_chains",
-    selection=LIVE,
+    selection=dg.AssetSelection.assets("chain_snapshot"),
     description="One look at the option chains of the watched symbols over REST.",
     tags=RETRY_TAGS,
 )
@@ -75,6 +82,7 @@ ingest_chains = dg.define_asset_job(
 all_jobs = [
     backfill_all,
     backfill_bars,
+    backfill_recent,
     backfill_market,
     backfill_options,
     score_context,
