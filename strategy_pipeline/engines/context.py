@@ -28,8 +28,8 @@ CONTEXT_ENGINES: tuple[Engine, ...] = (iv_engine(), gamma_engine(), MTF_ENGINE, 
 class ContextSources:
     """The stored rows that the engines read; without a table its engine answers `missing`.
 
-    iv: ``iv_percentile_cache``; gamma: ``gamma_exposure_snapshots``; mtf: result of ``analytics.alignment.alignment``
-    at the requests' moments; flow: ``options_flow_history`` of ``flow_window.flow_sessions`` of each session;
+    iv: ``iv_percentile_cache``; gamma: ``gamma_exposure_snapshots``; alignment: what ``analytics.alignment.alignment``
+    gives at the requests' moments; flow: ``options_flow_history`` of ``flow_window.flow_sessions`` of each session;
     regime: ``market_regime_history``. Rows known after a request's as_of never count for it.
     """
 

@@ -26,6 +26,8 @@ from strategy_pipeline_tests.analytics.bar_frames import (
     all_timeframes,
     contract_bars,
     minute_market,
+    real_bars,
+    real_splits,
     splits,
 )
 
@@ -314,6 +316,20 @@ def test_constant_prices_score_nothing():
     bars = pl.concat(resample(minutes, name) for name in ("5m", "15m", "1h"))
     row = at(bars, NOON).row(0, named=True)
     assert [row[name] for name in WARM] == [0.0, 0.0, 0.0]
+
+
+def test_a_real_split_is_a_rise_that_goes_on_and_an_unreported_one_a_new_series(shared_data):
+    # AAPL split 7 for 1 on 2014-06-09, in the middle of a rise from 75 to 93 (split-adjusted) since April.
+    bars = real_bars(shared_data, "day").filter(pl.col("symbol") == "AAPL")
+    moments = bars.filter(pl.col("session").is_between(date(2014, 6, 9), date(2014, 6, 13)))["available_at"]
+    found = at(bars, *moments, symbol="AAPL", actions=real_splits(shared_data))
+    assert found.height == 5
+    assert found["score_1w"].min() > 0.5
+    assert found["score_1d"].min() > 0.9
+    assert found["dominant_trend"].unique().to_list() == ["STRONG_UP"]
+    # Days and weeks alone are 5 of 8.25, just enough.
+    assert found["weight_share"].unique().to_list() == [pytest.approx(0.6061, abs=5e-5)]
+    assert at(bars, *moments, symbol="AAPL")["weight_share"].unique().to_list() == [0.0]
 
 
 def test_no_rows_give_no_rows(market):

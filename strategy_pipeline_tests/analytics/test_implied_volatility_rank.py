@@ -35,6 +35,24 @@ def test_rank_and_percentile_are_not_the_same():
     assert not found.clipped
 
 
+# context_engines.md section 2: 252 values from .100 to .351.
+@pytest.mark.parametrize(
+    ("now", "percentile", "rank", "clipped", "band"),
+    [
+        (0.200, 39.8810, 39.8406, False, "NORMAL"),
+        (0.120, 8.1349, 7.9681, False, "EXTREMELY_LOW"),
+        (0.351, 99.8016, 100.0, False, "EXTREMELY_HIGH"),
+        (0.360, 100.0, 100.0, True, "EXTREMELY_HIGH"),
+    ],
+)
+def test_a_year_of_rising_values_ranks_today(now, percentile, rank, clipped, band):
+    found = rank_in(np.arange(100, 352) / 1000.0, now)
+    assert found.percentile_pct == pytest.approx(percentile, abs=5e-5)
+    assert found.rank_pct == pytest.approx(rank, abs=5e-5)
+    assert found.clipped is clipped
+    assert iv_regime(found.percentile_pct) == band
+
+
 def test_a_value_outside_the_window_is_clipped_and_says_so():
     window = np.array([0.2, 0.3])
     assert (rank_in(window, 0.4).rank_pct, rank_in(window, 0.4).clipped) == (100.0, True)
