@@ -35,6 +35,13 @@ PERCENTILE_SESSIONS = 252
 FULL_HISTORY, SHORT_HISTORY = 202, 126
 MINUTES_PER_YEAR = 525_600.0
 
+# What is read of prints.
+FLOW_COLUMNS = (
+    "symbol", "session", "contract_ticker", "aggressor_sign", "opening_likelihood", "size", "exclusion_class",
+    "available_at",
+)  # fmt: skip
+_BY_STRIKE = ("gex_by_strike", "oi_by_strike", "volume_by_strike")
+
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
@@ -42,7 +49,8 @@ _NUMBERS = (
     "strike", "multiplier", "dte", "minutes_to_expiry", "underlying_price", "rate", "carry", "iv", "gamma",
     "vanna_1pct", "charm_day", "open_interest", "volume",
 )  # fmt: skip
-_CHAIN_COLUMNS = (
+# What is read of a chain.
+CHAIN_COLUMNS = (
     "symbol", "snapshot_at", "session", "contract_ticker", "expiration", "option_type", "oi_session", "source",
     "quality", "available_at", "ingested_at", "revision", *_NUMBERS,
 )  # fmt: skip
@@ -76,7 +84,7 @@ def gamma_exposure(
         for snapshot, dollar_volume in zip(snapshots, volumes, strict=True)
         for row in _rows_of(snapshot, opening.at(snapshot), dollar_volume, closings)
     ]
-    return pl.DataFrame(rows, schema=GAMMA_EXPOSURE_SNAPSHOTS.polars_schema, orient="row")
+    return _as_table(rows)
 
 
 def gamma_profile(chain: pl.DataFrame, *, flow: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -185,7 +193,7 @@ class _Snapshot:
 
 
 def _snapshots(chain: pl.DataFrame) -> Iterator[_Snapshot]:
-    missing = sorted(set(_CHAIN_COLUMNS) - set(chain.columns))
+    missing = sorted(set(CHAIN_COLUMNS) - set(chain.columns))
     if missing:
         raise DataError(f"A chain for gamma exposure lacks {missing}: hand over rows of historical_greeks.")
     future = chain.filter(pl.col("oi_session") >= pl.col("session"))
@@ -196,7 +204,7 @@ def _snapshots(chain: pl.DataFrame) -> Iterator[_Snapshot]:
             f"and {future.height - 1} more rows): join the open interest published that morning."
         )
     # Sums of floats depend on their order, so it is fixed: the order of the caller's rows must not show.
-    ordered = chain.select(_CHAIN_COLUMNS).sort(
+    ordered = chain.select(CHAIN_COLUMNS).sort(
         "symbol", "snapshot_at", "strike", "expiration", "option_type", "contract_ticker"
     )
     ordered = ordered.with_columns(pl.col(_NUMBERS).cast(pl.Float64))
@@ -299,7 +307,7 @@ def _rows_of(
     }
     measurable = knows_enough and (bool(used.any()) or not np.nansum(snapshot["open_interest"]) > 0.0)
     if not measurable:
-        nothing = {"gex_by_strike": [], "flip_status": "insufficient", "quality_flags": []}
+        nothing = {"gex_by_strike": np.empty((0, 3)), "flip_status": "insufficient", "quality_flags": []}
         yield from ({**row, **nothing, "sign_convention": convention} for convention in weights)
         return
     levels = _levels(snapshot, weights["A"], priced)
@@ -361,7 +369,7 @@ def _exposure(snapshot: _Snapshot, weights: Floats, priced: Flags, gross: float)
         "call_put_gamma_ratio": _ratio(abs(calls), abs(puts)),
         "vanna_usd_per_pt": _dollar_sum(weights, snapshot["vanna_1pct"], spot),
         "charm_usd_per_day": _dollar_sum(weights, snapshot["charm_day"], spot),
-        "gex_by_strike": np.column_stack([strikes, call_side, put_side]).tolist(),
+        "gex_by_strike": np.column_stack([strikes, call_side, put_side]),
     }
 
 
@@ -431,7 +439,7 @@ def _counts(snapshot: _Snapshot) -> dict[str, Any]:
         known = np.isfinite(values)
         filled = np.nan_to_num(values, nan=0.0)
         strikes, calls, puts = _by_strike(snapshot["strike"][known], snapshot.call[known], values[known])
-        found[f"{of}_by_strike"] = np.column_stack([strikes, calls, puts]).tolist()
+        found[f"{of}_by_strike"] = np.column_stack([strikes, calls, puts])
         for side, by_strike, mask in (("call", calls, snapshot.call), ("put", puts, ~snapshot.call)):
             most = largest(strikes, by_strike, spot)
             found[f"max_{side}_{of}_strike"] = None if most is None else most[0]
@@ -455,6 +463,22 @@ def _by_strike(strike: Floats, call: Flags, values: Floats) -> tuple[Floats, Flo
     calls = np.bincount(where, np.where(call, values, 0.0), len(strikes)).astype(np.float64)
     puts = np.bincount(where, np.where(call, 0.0, values), len(strikes)).astype(np.float64)
     return strikes, calls, puts
+
+
+def _as_table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Rows in the columns of the table.
+
+    The numbers by strike are handed over as arrays: taken apart into Python's numbers they cost more than all the rest.
+    """
+    schema = GAMMA_EXPOSURE_SNAPSHOTS.polars_schema
+    arrays = {name: [np.ascontiguousarray(row.pop(name)) for row in rows] for name in _BY_STRIKE}
+    # Lists of series are taken over as they are only as long as no type is asked for.
+    lists = [
+        pl.Series(name, [pl.Series(one).reshape((-1, 3)).arr.to_list() for one in values]).cast(schema[name])
+        for name, values in arrays.items()
+    ]
+    plain = {name: kind for name, kind in schema.items() if name not in _BY_STRIKE}
+    return pl.DataFrame(rows, schema=plain, orient="row").with_columns(lists).select(schema.names())
 
 
 def _dollar_sum(weights: Floats, greek: Floats, spot: float) -> float | None:

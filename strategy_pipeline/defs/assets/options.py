@@ -17,14 +17,16 @@ from strategy_pipeline.analytics.chains import DEFINITION as CHAINS_DEFINITION
 from strategy_pipeline.analytics.chains import beside_stored, chain_snapshots
 from strategy_pipeline.analytics.dollar_volume import ADV_SESSIONS, average_dollar_volume
 from strategy_pipeline.analytics.gamma_exposure import (
-    DEFINITION_VERSION as GAMMA_DEFINITION,
-)
-from strategy_pipeline.analytics.gamma_exposure import (
+    CHAIN_COLUMNS,
+    FLOW_COLUMNS,
     FLOW_WINDOW_SESSIONS,
     PERCENTILE_SESSIONS,
     closing_exposure,
     daily_opening_flow,
     gamma_exposure,
+)
+from strategy_pipeline.analytics.gamma_exposure import (
+    DEFINITION_VERSION as GAMMA_DEFINITION,
 )
 from strategy_pipeline.defs.assets.option_reference import OptionsConfig
 from strategy_pipeline.defs.option_pictures import chain_pictures, gamma_pictures
@@ -259,6 +261,7 @@ class _Gamma:
     def __init__(self, lake: Lake, sessions: Sequence[date]) -> None:
         self.lake = lake
         self.flows: dict[date, pl.DataFrame] = {}
+        self.tapes: dict[date, str] = {}
         reach = _before(sessions[0], PERCENTILE_SESSIONS) if sessions else []
         self.closings = closing_exposure(lake.read_sessions(self.table, reach, columns=list(_CLOSING_COLUMNS)))
         days = sorted({*(one for day in sessions for one in _before(day, ADV_SESSIONS))})
@@ -272,15 +275,18 @@ class _Gamma:
 
     def pedigree(self, day: date) -> dict[str, str]:
         """What the session's rows follow from."""
-        before = [(OPTIONS_FLOW_HISTORY, {"session": one}) for one in _before(day, FLOW_WINDOW_SESSIONS)]
-        texts = [repr(self._history(day).rows()), repr(self._volumes(day).rows()), GAMMA_DEFINITION]
-        digest = digest_of(self.lake, [(HISTORICAL_GREEKS, {"session": day}), *before], *texts)
+        for one in _before(day, FLOW_WINDOW_SESSIONS):
+            if one not in self.tapes:
+                self.tapes[one] = digest_of(self.lake, [(OPTIONS_FLOW_HISTORY, {"session": one})])
+        tapes = [self.tapes[one] for one in _before(day, FLOW_WINDOW_SESSIONS)]
+        texts = [*tapes, repr(self._history(day).rows()), repr(self._volumes(day).rows()), GAMMA_DEFINITION]
+        digest = digest_of(self.lake, [(HISTORICAL_GREEKS, {"session": day})], *texts)
         return {"code_version": GAMMA_VERSION, "inputs_sha256": digest}
 
     def build(self, day: date) -> tuple[pl.DataFrame, Mapping[str, str]]:
         """The session's rows, and their closing net gamma by symbol."""
         rows = gamma_exposure(
-            self.lake.read_sessions(HISTORICAL_GREEKS, [day]),
+            self.lake.read_sessions(HISTORICAL_GREEKS, [day], columns=list(CHAIN_COLUMNS)),
             flow=self._flow(day),
             adv_usd=self._volumes(day),
             history=self._history(day),
@@ -305,9 +311,11 @@ class _Gamma:
 
     def _flow(self, day: date) -> pl.DataFrame | None:
         window = _before(day, FLOW_WINDOW_SESSIONS)
+        self.flows = {one: rows for one, rows in self.flows.items() if one in window}
         for one in window:
             if one not in self.flows:
-                self.flows[one] = daily_opening_flow(self.lake.read_sessions(OPTIONS_FLOW_HISTORY, [one]))
+                prints = self.lake.read_sessions(OPTIONS_FLOW_HISTORY, [one], columns=list(FLOW_COLUMNS))
+                self.flows[one] = daily_opening_flow(prints)
         parts = [self.flows[one] for one in window if self.flows[one].height]
         return pl.concat(parts) if parts else None
 
