@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("pipeline", "parse", "backtest", "implied_volatility", "options", "context")
+NAMES = ("pipeline", "parse", "backtest", "implied_volatility", "options", "context", "scan")
 
 
 def main(wanted: list[str]) -> int:

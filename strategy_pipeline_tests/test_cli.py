@@ -17,7 +17,8 @@ from strategy_pipeline_tests.ingestion.rest_peer import KEY, Fault, RestPeer, se
 REPOSITORY = Path(__file__).resolve().parents[1]
 SETTINGS = (
     "LAKE_URL", "FLAT_FILES_URL", "MASSIVE_AWS_ACCESS_KEY", "MASSIVE_AWS_SECRET_KEY", "MASSIVE_API_KEY",
-    "MASSIVE_BASE_URL", "WATCHLIST", "DATABASE_URL", "DAGSTER_POSTGRES_URL", "LOG_LEVEL", "DAGSTER_HOME",
+    "MASSIVE_BASE_URL", "WATCHLIST", "THRESHOLDS", "DATABASE_URL", "DAGSTER_POSTGRES_URL", "LOG_LEVEL",
+    "DAGSTER_HOME",
 )  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def test_help_lists_the_commands_and_does_not_load_the_pipeline(run):
     # 0.5 s is the promise; a loaded test machine gets three times as long.
     assert time.monotonic() - began < 1.5
     assert process.returncode == 0
-    for command in ("demo", "backfill", "backtest", "ingest", "doctor", "ui"):
+    for command in ("demo", "backfill", "backtest", "ingest", "scan", "explain", "doctor", "ui"):
         assert command in process.stdout
 
 
@@ -67,6 +68,7 @@ def test_help_imports_nothing_heavy():
         (["backtest", "--start", "2020-13-01"], {}, "'2020-13-01' is not a date: write YYYY-MM-DD"),
         (["backtest", "--start", "2020-02-03", "--end", "2020-01-03"], {}, "lies after --end"),
         (["backtest", "--timeframe", "7m"], {}, "--timeframe is '7m': use one of"),
+        (["scan", "--once"], {"THRESHOLDS": "absent.yaml"}, "absent.yaml cannot be read: expected a YAML file"),
         (["backtest", "--detector", "moon"], {}, "There is no detector named 'moon': choose from"),
         (["backtest"], {"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'LOUD' (text): expected one of"),
         (["backfill", "parse", "--dataset", "x", "--start", "2020-01-02", "--end", "2020-01-03"], {}, "no data set"),

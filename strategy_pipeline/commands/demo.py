@@ -57,7 +57,7 @@ def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, 
         f"Interval above zero after costs: {', '.join(found) or 'none'}.",
         f"The market is synthetic (seed {seed}, {sessions} sessions, {symbols} symbols); the edge planted in it is "
         f"{PLANTED_DETECTOR}'s.",
-        "make ui opens the graph that has just been materialised.",
+        "make ui opens the graph that has just been materialised, strategy-pipeline scan --once its last signals.",
     ]
     return BacktestOutcome(outcome.title, outcome.rows, lines)
 

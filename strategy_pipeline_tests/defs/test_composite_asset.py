@@ -1,10 +1,12 @@
 """Composite signals in the graph, and scanner and explanation on the same rows."""
 
 import math
+import os
 import re
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -27,6 +29,7 @@ from strategy_pipeline.scoring.rules import rules_from
 from strategy_pipeline_tests.defs.small_market import UPSTREAM, SmallMarket, bytes_below, small_market
 from strategy_pipeline_tests.engines.context_rows import regime_row, regime_table
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 KEY = dg.AssetKey("composite_signals")
 SIGNALS = ["context_scores", "composite_signals"]
 # Sessions with features, the last of so many that average volumes are known.
@@ -286,6 +289,22 @@ def test_without_features_the_scanner_says_what_to_do(market, tmp_path):
         scan.newest(market.lake, market.settings, symbols=["ZZZ"])
     with pytest.raises(SettingsError, match="--timeframe 7m: use one of 1m, 5m"):
         scan.newest(market.lake, market.settings, "7m")
+
+
+def test_the_command_line_scans_and_explains(market):
+    environment = {**os.environ, "STRATEGY_HOME": str(market.home), "PYTHONPATH": str(REPOSITORY)}
+    identity = stored(market)["signal_id"][0]
+    for words, sentence in (
+        (["scan", "--once", "--rejected"], f"{market.sessions[-1]}, 15m to 16:00, 5m to 16:00 New York: "),
+        (["explain", identity[:10]], f"id {identity}, definition "),
+    ):
+        process = subprocess.run(
+            [sys.executable, "-m", "strategy_pipeline.cli", *words],
+            env=environment, cwd=market.home, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert process.returncode == 0, process.stderr
+        assert sentence in process.stdout
+        assert process.stderr == ""
 
 
 def test_an_explanation_goes_down_to_the_last_contribution_and_to_the_files(market):
