@@ -9,6 +9,7 @@ from strategy_pipeline.defs.automation.jobs import all_jobs
 from strategy_pipeline.defs.automation.schedules import all_schedules
 from strategy_pipeline.defs.automation.sensors import publication
 from strategy_pipeline.defs.checks import all_checks
+from strategy_pipeline.defs.poison_checks import poison_checks
 from strategy_pipeline.defs.policies import with_group_policies
 from strategy_pipeline.defs.resources import default_resources
 from strategy_pipeline.defs.run_lines import PLAIN_LINES, plain_lines
@@ -22,7 +23,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
     models = graph_models()
     return dg.Definitions(
         assets=with_group_policies(all_assets(models)),
-        asset_checks=[*all_checks, *group_checks(models)],
+        asset_checks=[*all_checks, *group_checks(models), *poison_checks],
         jobs=all_jobs,
         schedules=all_schedules,
         sensors=[publication],

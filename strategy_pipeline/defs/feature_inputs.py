@@ -5,6 +5,7 @@ Which sessions a row may look back at is said by the pure modules in ``analytics
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from datetime import date
 
 import polars as pl
@@ -65,6 +66,12 @@ class FeatureInputs:
         actions = lake.info(CORPORATE_ACTIONS, {})
         watched = sorted((one.symbol, one.asset_class, one.proxy) for one in watchlist.instruments)
         self._common = f"{CODE_VERSION} {DEFINITION_VERSION} {actions.sha256 if actions else ''} {watched}"
+
+    def seen_through(self, lake: Lake) -> "FeatureInputs":
+        """The same inputs with their rows read from another view of the lake."""
+        other = copy(self)
+        other.lake, other.actions = lake, lake.read(CORPORATE_ACTIONS, [{}])
+        return other
 
     def sessions_with_bars(self) -> frozenset[date]:
         """The sessions that can have rows."""

@@ -84,7 +84,7 @@ PARENTS = {
         "option_volume_minutes",
         "options_flow_history",
     },
-    "backtest_trades": {"features", "historical_bars", "corporate_actions", "historical_greeks"},
+    "backtest_trades": {"features", "historical_bars", "corporate_actions", "historical_greeks", "composite_signals"},
     "composite_signals": {"features", "context_scores"},
     "context_scores": {
         "features",
@@ -114,6 +114,8 @@ BLOCKING = {
     "market_breadth:available_at_not_null",
     "market_regime_history:contract_holds",
     "features:contract_holds",
+    "features:future_poison",
+    "composite_signals:future_poison",
     "features:no_duplicate_keys",
     "corporate_actions:contract_holds",
     "rate_curve:contract_holds",

@@ -60,6 +60,7 @@ class ReportChoice(BacktestChoice):
         dg.AssetDep(historical_bars, partition_mapping=dg.AllPartitionMapping()),
         dg.AssetDep(corporate_actions),
         dg.AssetDep("historical_greeks", partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep("composite_signals", partition_mapping=dg.AllPartitionMapping()),
     ],
     code_version=BACKTEST_VERSION,
     kinds={"numba"},
