@@ -129,6 +129,21 @@ def test_download_and_parse_say_what_is_there_and_a_second_download_changes_noth
     assert run("backfill", "download", *words, FLAT_FILES_URL=str(shared_data)).returncode == 0
 
 
+def test_option_files_become_chains_and_an_underlying_without_bars_is_named(run, shared_data):
+    words = ["--start", "2013-07-02", "--end", "2013-07-02", "--symbols", "FOXA"]
+    parse = ["backfill", "parse", "--dataset"]
+    files = {"FLAT_FILES_URL": str(shared_data)}
+    blind = run(*parse, "us_options_opra/quotes_v1", *words, **files)
+    assert "historical_greeks: 1 session from 2013-07-02 to 2013-07-02" in blind.stdout, blind.stderr
+    assert "No bars of FOXA in some of these sessions" in blind.stdout
+    assert run(*parse, "us_stocks_sip/minute_aggs_v1", *words, **files).returncode == 0
+    seeing = run(*parse, "us_options_opra/quotes_v1", *words, **files)
+    assert "gamma_exposure_snapshots: 1 session." in seeing.stdout, seeing.stderr
+    assert "No bars" not in seeing.stdout
+    nothing = run(*parse, "us_options_opra/day_aggs_v1", *words, **files)
+    assert (nothing.returncode, "No table is built from us_options_opra/day_aggs_v1" in nothing.stderr) == (2, True)
+
+
 def test_the_demo_finds_the_planted_edge_and_nothing_else(run):
     process = run("demo")
     assert process.returncode == 0, process.stderr

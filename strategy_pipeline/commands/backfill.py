@@ -7,9 +7,10 @@ from typing import Any
 
 import polars as pl
 
+from strategy_pipeline.commands import option_backfill
 from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.bars import REFUSALS
-from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
+from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS, OPTION_FILE_DATASETS
 from strategy_pipeline.defs.launch import Definitions, Instance, materialize, open_instance, session_range, written
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.resources import default_resources, flat_file_store
@@ -24,7 +25,7 @@ from strategy_pipeline.lake.tables import HISTORICAL_BARS, QUARANTINE
 from strategy_pipeline.market.calendar import sessions_between
 from strategy_pipeline.settings import Settings, load_watchlist
 
-_ASSET_OF = {dataset: asset for asset, dataset in FLAT_FILE_DATASETS.items()}
+_ASSET_OF = {dataset: asset for asset, dataset in (FLAT_FILE_DATASETS | OPTION_FILE_DATASETS).items()}
 # Symbols are looked for in this many sessions at a time: most are found in the first few.
 _SESSIONS_AT_ONCE = 20
 _NAMED = 8
@@ -46,7 +47,7 @@ def download(settings: Settings, progress: Progress, dataset: str, start: date, 
         result = materialize(
             build_defs(progress=progress),
             instance,
-            "backfill_bars",
+            "backfill_options" if asset in OPTION_FILE_DATASETS else "backfill_bars",
             assets=[asset],
             keys=keys,
             config={asset: {"overwrite": overwrite}},
@@ -72,9 +73,11 @@ def parse(
 ) -> str:
     """Fetches what is missing of a data set, builds the bars, and returns lines on what is in the lake and what is not.
 
-    Raises MissingDataError when there is no bar of any of `symbols`.
+    From option files the option tables are built. Raises MissingDataError when there is no bar of any of `symbols`.
     """
     asset, keys = asset_for(dataset), session_range(start, end)
+    if asset in OPTION_FILE_DATASETS:
+        return option_backfill.parse(settings, progress, dataset, start, end, symbols=symbols)
     watched = load_watchlist(settings.watchlist)
     with open_instance(settings) as instance:
         result = materialize(

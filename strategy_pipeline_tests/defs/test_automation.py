@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import dagster as dg
 import pytest
 
-from strategy_pipeline.defs.automation.schedules import daily_bars
+from strategy_pipeline.defs.automation.schedules import daily_bars, daily_options
 from strategy_pipeline.defs.automation.sensors import LOOK_BACK_SESSIONS, last_session_in_reach, publication
 from strategy_pipeline.ingestion.flat_files import LocalFlatFileStore
 from strategy_pipeline.market.calendar import NEW_YORK
@@ -40,6 +40,14 @@ def test_the_morning_after_a_day_without_a_session_is_skipped_with_a_reason(tick
 
 def test_the_schedule_ticks_at_a_quarter_past_eleven_in_new_york():
     assert (daily_bars.cron_schedule, daily_bars.execution_timezone) == ("15 11 * * *", "America/New_York")
+
+
+def test_options_follow_an_hour_after_the_bars_they_are_priced_on():
+    assert (daily_options.cron_schedule, daily_options.execution_timezone) == ("15 12 * * *", "America/New_York")
+    moment = datetime(2024, 3, 9, 12, 15, tzinfo=NEW_YORK)
+    request = daily_options(dg.build_schedule_context(scheduled_execution_time=moment))
+    assert (request.partition_key, request.run_key) == ("2024-03-08", "daily-options-2024-03-08")
+    assert (daily_options.job_name, daily_bars.job_name) == ("backfill_options", "backfill_bars")
 
 
 @pytest.fixture

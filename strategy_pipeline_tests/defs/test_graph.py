@@ -241,7 +241,7 @@ def test_there_are_these_jobs_schedules_and_sensors():
         "__ASSET_JOB",
     }
     schedules = repository.schedule_defs
-    assert sorted(one.name for one in schedules) == ["chains_every_quarter_hour", "daily_bars"]
+    assert sorted(one.name for one in schedules) == ["chains_every_quarter_hour", "daily_bars", "daily_options"]
     assert {one.default_status for one in schedules} == {dg.DefaultScheduleStatus.STOPPED}
     assert "publication" in {one.name for one in repository.sensor_defs}
 

@@ -4,7 +4,7 @@ from datetime import UTC, timedelta
 
 import dagster as dg
 
-from strategy_pipeline.defs.automation.jobs import backfill_bars, ingest_chains
+from strategy_pipeline.defs.automation.jobs import backfill_bars, backfill_options, ingest_chains
 from strategy_pipeline.defs.launch import unfinished_run
 from strategy_pipeline.defs.partitions import NEW_YORK
 from strategy_pipeline.defs.resources import Clock
@@ -12,6 +12,8 @@ from strategy_pipeline.market import calendar
 
 # The vendor publishes about 11:00 New York on the calendar day after the session.
 AFTER_PUBLICATION = "15 11 * * *"
+# Chains are priced on the bars of the day, which the run an hour before has made.
+AFTER_BARS = "15 12 * * *"
 # The grid of a full session; which of its ticks count is the calendar's to say.
 QUARTER_HOURS = ("45 9 * * *", "*/15 10-15 * * *", "0 16 * * *")
 
@@ -24,11 +26,26 @@ QUARTER_HOURS = ("45 9 * * *", "*/15 10-15 * * *", "0 16 * * *")
 )
 def daily_bars(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """The previous calendar day's session, when there was one."""
+    return _session_of_yesterday(context, "daily")
+
+
+@dg.schedule(
+    job=backfill_options,
+    cron_schedule=AFTER_BARS,
+    execution_timezone=NEW_YORK,
+    description="At 12:15 New York, the option files of the day before: chains, dealer gamma, volatility and flow.",
+)
+def daily_options(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """The previous calendar day's session, when there was one."""
+    return _session_of_yesterday(context, "daily-options")
+
+
+def _session_of_yesterday(context: dg.ScheduleEvaluationContext, name: str) -> dg.RunRequest | dg.SkipReason:
     tick = context.scheduled_execution_time.astimezone(calendar.NEW_YORK)
     day = tick.date() - timedelta(days=1)
     if not calendar.is_session(day):
         return dg.SkipReason(f"{day} was not a session of the exchange; the next one is {calendar.next_session(day)}.")
-    return dg.RunRequest(run_key=f"daily-{day}", partition_key=day.isoformat(), tags={"trigger": "daily"})
+    return dg.RunRequest(run_key=f"{name}-{day}", partition_key=day.isoformat(), tags={"trigger": "daily"})
 
 
 @dg.schedule(
@@ -61,4 +78,4 @@ def chains_every_quarter_hour(
     )
 
 
-all_schedules = [daily_bars, chains_every_quarter_hour]
+all_schedules = [daily_bars, daily_options, chains_every_quarter_hour]
