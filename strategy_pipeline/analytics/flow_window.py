@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from strategy_pipeline.lake.tables import FLOW_AGGRESSIVENESS, FLOW_BIASES, FLOW_TRENDS, INSTANT
 from strategy_pipeline.market import calendar
-from strategy_pipeline.market.session_clock import MINUTE_US, session_us
+from strategy_pipeline.market.session_clock import MINUTE_US, instant_of, session_us
 
 FEATURE_MINUTES, ENGINE_MINUTES, BASE_MINUTES = 60, 240, 390
 MIN_TRADES, MIN_KNOWN_PREMIUM_USD = 10, 50_000.0
@@ -91,8 +91,8 @@ def flow_sessions(session: date) -> list[date]:
 def flow_windows(flow: pl.DataFrame, moments: pl.DataFrame, minutes: int = ENGINE_MINUTES) -> pl.DataFrame:
     """The last `minutes` session minutes of flow at each (symbol, as_of), in WINDOW_SCHEMA and the order of `moments`.
 
-    flow: FLOW_COLUMNS of ``options_flow_history`` of the sessions that ``flow_sessions`` names; the same key twice
-        counts once, and prints with an exclusion class count nowhere.
+    flow: FLOW_COLUMNS of ``options_flow_history`` of the sessions that ``flow_sessions`` names; of a key that is there
+        more than once the latest version known at as_of counts, and prints with an exclusion class count nowhere.
     A trade is inside when it was known at as_of and less than `minutes` of regular hours have passed since it printed.
     `sentiment` is S in -1 to 1, `strength`, `institutional_score` and all `_pct` 0-100; they are null where nothing
     is inside or no side is known. `trend` compares sweeps per minute with 390 minutes. `enough` says whether the window
@@ -158,6 +158,7 @@ class _Tape:
             "symbol",
             "sip_timestamp",
             "available_at",
+            "superseded_at",
             one=pl.lit(1, dtype=pl.Int64),
             known=known.cast(pl.Int64),
             premium=premium,
@@ -172,9 +173,7 @@ class _Tape:
             block_bull=(block & bull).cast(pl.Int64),
             block_bear=(block & bear).cast(pl.Int64),
         )
-        measured = measured.with_columns(
-            printed_us=session_us(measured["sip_timestamp"]), known_us=session_us(measured["available_at"])
-        )
+        measured = measured.with_columns(printed_us=session_us(measured["sip_timestamp"]))
         parts = measured.sort("available_at").partition_by("symbol", as_dict=True)
         self.by_symbol = {str(key[0]): part for key, part in parts.items()}
 
@@ -193,14 +192,15 @@ class _Tape:
     def sums(self, moments: pl.DataFrame, minutes: int, measures: Mapping[str, str]) -> dict[str, Ints]:
         """Sums of `measures` over the trades inside the last `minutes` at each moment, 0 for none."""
         sums = {name: np.zeros(moments.height, dtype=np.int64) for name in measures}
-        for here, own, instants, clock in self._asked(moments):
-            leaves = own["printed_us"].to_numpy() + minutes * MINUTE_US
+        for here, own, instants, _clock in self._asked(moments):
+            over = instant_of(own["printed_us"] + minutes * MINUTE_US)
+            own = own.with_columns(leaves=pl.min_horizontal(over, "superseded_at"))
             # A trade that became known only after its window had passed was never inside.
-            inside = leaves > own["known_us"].to_numpy()
-            leaves, own = leaves[inside], own.filter(pl.Series(inside))
+            own = own.filter(pl.col("leaves") > pl.col("available_at"))
+            enters, leaves = (own[name].dt.timestamp("us").to_numpy() for name in ("available_at", "leaves"))
             by_leave = np.argsort(leaves, kind="stable")
-            entered = np.searchsorted(own["available_at"].dt.timestamp("us").to_numpy(), instants, side="right")
-            left = np.searchsorted(leaves[by_leave], clock, side="right")
+            entered = np.searchsorted(enters, instants, side="right")
+            left = np.searchsorted(leaves[by_leave], instants, side="right")
             for name, column in measures.items():
                 values = own[column].to_numpy()
                 sums[name][here] = _upto(values)[entered] - _upto(values[by_leave])[left]
@@ -228,13 +228,15 @@ def _upto(values: Ints) -> Ints:
 
 
 def _counted(flow: pl.DataFrame) -> pl.DataFrame:
-    """Trades that count, each key once: its first known version, and of those known together the last revision."""
-    counted = flow.select(FLOW_COLUMNS).filter(pl.col("exclusion_class").cast(pl.String) == "none")
-    if not counted.select(pl.struct(_KEY).is_duplicated().any()).item():
-        return counted
-    return counted.sort("available_at", "revision", descending=[False, True], maintain_order=True).unique(
-        list(_KEY), keep="first", maintain_order=True
-    )
+    """Trades that count, with the moment from which a later version of the same print takes their place."""
+    versions = flow.select(FLOW_COLUMNS)
+    if versions.select(pl.struct(_KEY).is_duplicated().any()).item():
+        versions = versions.sort(*_KEY, "available_at", "revision").with_columns(
+            superseded_at=pl.col("available_at").shift(-1).over(_KEY)
+        )
+    else:
+        versions = versions.with_columns(superseded_at=pl.lit(None, dtype=INSTANT))
+    return versions.filter(pl.col("exclusion_class").cast(pl.String) == "none")
 
 
 def _judged(sums: pl.DataFrame, minutes: int) -> pl.DataFrame:

@@ -37,7 +37,7 @@ def _find(moments: pl.DataFrame, snapshots: pl.DataFrame) -> pl.DataFrame:
         .when(pl.col("dealer_positioning").is_null())
         .then(pl.lit("no_gamma")),
         outdated=pl.when(status == "stale").then(pl.lit("stale_open_interest")),
-        inputs_missing=names_where({name: pl.col(name).is_null() for name in ("agreement", "call_wall", "put_wall")}),
+        inputs_missing=names_where({"agreement": pl.col("agreement").is_null()}),
         source_key=pl.format("gamma_exposure_snapshots/{}/{}/A", "symbol", instant_text("snapshot_at")),
         gamma_label=pl.when(pl.col("dealer_positioning") == NEUTRAL)
         .then(pl.lit(NEUTRAL))

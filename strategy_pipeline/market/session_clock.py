@@ -34,6 +34,17 @@ def session_us(instants: pl.Series) -> pl.Series:
     return _unless_null(instants, pl.Series(passed, dtype=pl.Int64), "session_us")
 
 
+def instant_of(passed: pl.Series) -> pl.Series:
+    """The first instant, UTC, by which so many microseconds of regular hours have passed; the inverse of session_us."""
+    frame = session_frame()
+    opened, closed = _us(frame["open"]), _us(frame["close"])
+    after = np.cumsum(closed - opened)
+    wanted = passed.to_numpy()
+    place = np.minimum(np.searchsorted(after, wanted, side="left"), frame.height - 1)
+    found = closed[place] - (after[place] - wanted)
+    return pl.Series("instant", found, dtype=pl.Int64).cast(frame.schema["open"])
+
+
 def session_of(instants: pl.Series) -> pl.Series:
     """The session each instant belongs to: that of its New York date, or the last one before when that is none.
 

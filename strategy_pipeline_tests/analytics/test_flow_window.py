@@ -77,7 +77,10 @@ def test_sweeps_and_blocks_are_counted_on_the_side_they_take():
 
 def test_excluded_prints_count_nowhere():
     excluded = trades(
-        *({"exclusion_class": kind, "aggressor_sign": None} for kind in ("cancel", "late", "cross", "multi_leg"))
+        *(
+            {"contract_ticker": f"O:{kind}", "exclusion_class": kind, "aggressor_sign": None}
+            for kind in ("cancel", "late", "cross", "multi_leg")
+        )
     )
     assert window(excluded)["trades"] == 0
     assert window(pl.concat([SEVEN, excluded])) == window(SEVEN)
@@ -100,6 +103,18 @@ def test_a_trade_counts_from_when_it_was_known():
     # Known only after its hour was over, it was never inside.
     late = trades({"available_at": NOON + timedelta(minutes=60)})
     assert window(late, 60, NOON + timedelta(minutes=60))["trades"] == 0
+
+
+def test_a_revised_print_counts_as_it_was_known_at_each_moment():
+    first = {"contract_ticker": "O:ONE", "premium_usd": 1_000.0}
+    dearer = first | {"premium_usd": 3_000.0, "revision": 1, "available_at": NOON + timedelta(minutes=5)}
+    busted = first | {
+        "exclusion_class": "cancel", "aggressor_sign": None, "revision": 2, "available_at": NOON + timedelta(minutes=9)
+    }  # fmt: skip
+    flow = trades(first, dearer, busted)
+    found = [window(flow, at=NOON + timedelta(minutes=minute)) for minute in (0, 4, 5, 8, 9)]
+    assert [row["premium_usd"] for row in found] == [1_000.0, 1_000.0, 3_000.0, 3_000.0, 0.0]
+    assert [row["trades"] for row in found] == [1, 1, 1, 1, 0]
 
 
 def test_the_newest_trade_is_looked_for_in_390_minutes():

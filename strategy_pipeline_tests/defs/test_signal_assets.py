@@ -1,15 +1,17 @@
 """Context scores in the graph: one answer of each engine per firing and style, rebuilt only when something changed."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 import polars as pl
 import pytest
 
+from strategy_pipeline.defs.context_inputs import ContextInputs
 from strategy_pipeline.defs.launch import materialize, open_instance
 from strategy_pipeline.detectors.catalogue import CATALOGUE
 from strategy_pipeline.detectors.evaluate import signals
 from strategy_pipeline.errors import MissingDataError
+from strategy_pipeline.lake.poison import PoisonedLake
 from strategy_pipeline.lake.store import conform
 from strategy_pipeline.lake.tables import CONTEXT_SCORES, ENGINES, FEATURES, IV_PERCENTILE_CACHE, MARKET_REGIME_HISTORY
 from strategy_pipeline.market import calendar
@@ -106,6 +108,17 @@ def test_a_new_regime_rebuilds_the_sessions_that_may_see_it_and_cutting_changes_
     run(market, (after, end))
     run(market, (first, middle))
     assert bytes_below(market.home / "lake" / "context_scores") == whole
+
+
+@pytest.mark.parametrize("kind", ["delete", "null", "garble", "revise"])
+def test_spoiling_what_was_known_after_a_moment_changes_no_answer_before_it(market, kind):
+    day = market.sessions[-2]
+    moment = calendar.session(day).open + timedelta(hours=4)
+    until = pl.col("as_of") <= moment
+    clean, _ = ContextInputs(market.lake).piece([day]).build(day)
+    spoilt, _ = ContextInputs(PoisonedLake(market.lake, moment, kind)).piece([day]).build(day)
+    assert clean.filter(until).height > 50
+    assert spoilt.filter(until).equals(clean.filter(until))
 
 
 def test_without_features_the_run_says_what_to_do(tmp_path):

@@ -13,8 +13,17 @@ from strategy_pipeline.engines.context import CONTEXT_ENGINES, ContextSources, e
 from strategy_pipeline.engines.declaration import KEY_DTYPES
 from strategy_pipeline.engines.strategy_filter import regime_block
 from strategy_pipeline.errors import DataError
+from strategy_pipeline.lake.poison import KINDS, spoilt
 from strategy_pipeline.lake.store import conform
-from strategy_pipeline.lake.tables import CONTEXT_SCORES, ENGINES, STYLES
+from strategy_pipeline.lake.tables import (
+    CONTEXT_SCORES,
+    ENGINES,
+    GAMMA_EXPOSURE_SNAPSHOTS,
+    IV_PERCENTILE_CACHE,
+    MARKET_REGIME_HISTORY,
+    OPTIONS_FLOW_HISTORY,
+    STYLES,
+)
 from strategy_pipeline_tests.analytics.flow_rows import trades
 from strategy_pipeline_tests.engines.context_rows import (
     BEFORE,
@@ -113,16 +122,16 @@ def test_order_and_repetition_of_requests_and_rows_change_nothing(scores):
     assert evaluate_context(asked, shuffled).equals(scores)
 
 
-def test_rows_known_later_change_nothing(scores):
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "split"])
+def test_spoiling_what_was_known_later_changes_nothing(scores, kind):
     given = sources()
+    tables = {
+        "iv": IV_PERCENTILE_CACHE, "gamma": GAMMA_EXPOSURE_SNAPSHOTS, "flow": OPTIONS_FLOW_HISTORY,
+        "regime": MARKET_REGIME_HISTORY,
+    }  # fmt: skip
     for at in MOMENTS:
-        known = ContextSources(
-            iv=given.iv.filter(pl.col("available_at") <= at),
-            gamma=given.gamma.filter(pl.col("available_at") <= at),
-            alignment=given.alignment.filter(pl.col("as_of") <= at),
-            flow=given.flow.filter(pl.col("available_at") <= at),
-            regime=given.regime.filter(pl.col("available_at") <= at),
-        )
+        spoilt_tables = {name: spoilt(table, getattr(given, name), at, kind) for name, table in tables.items()}
+        known = ContextSources(alignment=given.alignment.filter(pl.col("as_of") <= at), **spoilt_tables)
         asked = every_request().filter(pl.col("as_of") == at)
         assert evaluate_context(asked, known).equals(scores.filter(pl.col("as_of") == at))
 

@@ -1,10 +1,10 @@
 """Session time: nights, weekends and holidays take none, half days take what they last."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from strategy_pipeline.market.session_clock import MINUTE_US, session_number, session_of, session_us
+from strategy_pipeline.market.session_clock import MINUTE_US, instant_of, session_number, session_of, session_us
 
 INSTANT = pl.Datetime("us", "UTC")
 
@@ -27,6 +27,13 @@ def test_session_time_keeps_microseconds_and_nulls():
     first, second, third = session_us(pl.Series(moments, dtype=INSTANT)).to_list()
     assert second is None
     assert first - third == 7
+
+
+def test_session_time_leads_back_to_the_first_instant_by_which_it_has_passed():
+    friday_close, monday_open = datetime(2024, 11, 29, 18, tzinfo=UTC), datetime(2024, 12, 2, 14, 30, tzinfo=UTC)
+    moments = pl.Series([monday_open, monday_open + timedelta(minutes=7), friday_close], dtype=INSTANT)
+    # No time passes between a close and the next open, so the open leads back to the close.
+    assert instant_of(session_us(moments)).to_list() == [friday_close, moments[1], friday_close]
 
 
 def test_before_the_calendar_no_time_has_passed():
