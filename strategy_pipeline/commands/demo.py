@@ -6,7 +6,7 @@ from strategy_pipeline.commands.backtest import test
 from strategy_pipeline.commands.leaderboard import BacktestOutcome
 from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
-from strategy_pipeline.defs.automation.sensors import UPSTREAM_OF_FEATURES, last_session_in_reach
+from strategy_pipeline.defs.automation.sensors import last_session_in_reach
 from strategy_pipeline.defs.launch import Definitions, Instance, assets_of, materialize, open_instance
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.resources import default_resources
@@ -17,11 +17,19 @@ from strategy_pipeline.lake.tables import FEATURES
 from strategy_pipeline.market.symbols import instrument
 from strategy_pipeline.settings import Settings, Watchlist
 from strategy_pipeline.synthetic.files import SyntheticMarket
-from strategy_pipeline.synthetic.plan import PLANTED_DETECTOR, PLANTED_TIMEFRAME
+from strategy_pipeline.synthetic.plan import PLANTED_DETECTOR, PLANTED_TIMEFRAME, MarketPlan
 
 JOB = "backfill_all"
-# The synthetic market publishes no hour files.
-_NOT_PUBLISHED = [asset for asset, dataset in FLAT_FILE_DATASETS.items() if "hour" in dataset]
+# The runs of the graph: what every session has, what the last ones have, and what follows from both. One run over all
+# would plan options on sessions that have none.
+_OF_ALL_SESSIONS = [
+    # The synthetic market publishes no hour files.
+    *(asset for asset, dataset in FLAT_FILE_DATASETS.items() if "hour" not in dataset),
+    "corporate_actions",
+    "historical_bars",
+    "market_breadth",
+    "market_regime_history",
+]
 # Sessions of day bars that give the first session with minutes its regime, and how many of the last ones have options.
 PAST_SESSIONS, OPTION_SESSIONS = 200, 15
 
@@ -45,10 +53,9 @@ def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, 
             "progress": progress,
         }
     )
-    days = (*market.plan.past, *market.plan.history, *market.plan.sessions)
-    window = (market.plan.sessions[0].isoformat(), market.plan.sessions[-1].isoformat())
+    window = _keys(market.plan.sessions[0], market.plan.sessions[-1])
     with open_instance(own) as instance:
-        _materialise_graph(definitions, instance, days, window)
+        _materialise_graph(definitions, instance, market.plan)
         _publish_again(definitions, instance, own, market)
         outcome = test(definitions, instance, [], [], window, PLANTED_TIMEFRAME, None)
     found = [str(row["detector"]) for row in outcome.rows if isinstance(row["low"], float) and row["low"] > 0.0]
@@ -74,19 +81,26 @@ def demo_market(seed: int, sessions: int, symbols: int) -> SyntheticMarket:
     )
 
 
-def _materialise_graph(
-    definitions: Definitions, instance: Instance, days: tuple[date, ...], window: tuple[str, str]
-) -> None:
-    """Everything up to the features; features from the first session with minutes on."""
-    materialize(
-        definitions,
-        instance,
-        JOB,
-        assets=assets_of(definitions, JOB, without=_NOT_PUBLISHED),
-        keys=(days[0].isoformat(), days[-1].isoformat()),
-        config={"features": {"since": window[0]}},
-        trigger="demo",
-    )
+def _materialise_graph(definitions: Definitions, instance: Instance, plan: MarketPlan) -> None:
+    """Everything up to the signals; options on the last sessions, features on those with minutes."""
+    options = plan.options.sessions if plan.options else ()
+    spans = ((*plan.past, *plan.history, *plan.sessions), options, plan.sessions)
+    for assets, days in zip(_runs(definitions), spans, strict=True):
+        if days:
+            materialize(definitions, instance, JOB, assets=assets, keys=_keys(days[0], days[-1]), trigger="demo")
+
+
+def _runs(definitions: Definitions) -> tuple[list[str], list[str], list[str]]:
+    """Assets of the three runs, in their order; what is neither of all sessions nor of options alone comes last."""
+    everything = assets_of(definitions, JOB)
+    of_options = sorted({*assets_of(definitions, "backfill_options")} - {*_OF_ALL_SESSIONS, "features"})
+    hours = [asset for asset in FLAT_FILE_DATASETS if asset not in _OF_ALL_SESSIONS]
+    rest = sorted({*everything} - {*_OF_ALL_SESSIONS, *of_options, *hours})
+    return _OF_ALL_SESSIONS, of_options, rest
+
+
+def _keys(first: date, last: date) -> tuple[str, str]:
+    return first.isoformat(), last.isoformat()
 
 
 def _publish_again(definitions: Definitions, instance: Instance, settings: Settings, market: SyntheticMarket) -> None:
@@ -99,12 +113,10 @@ def _publish_again(definitions: Definitions, instance: Instance, settings: Setti
         return
     with_features = {day.isoformat() for day in Lake(settings.lake_location).sessions(FEATURES, timeframe="15m")}
     last = last_session_in_reach(revised, with_features)
-    materialize(
-        definitions,
-        instance,
-        JOB,
-        assets=assets_of(definitions, JOB, without=_NOT_PUBLISHED),
-        keys=(revised.isoformat(), last.isoformat()),
-        config={name: {"only": [revised.isoformat()]} for name in UPSTREAM_OF_FEATURES},
-        trigger="published again",
-    )
+    with_options = [day for day in (market.plan.options.sessions if market.plan.options else ()) if day >= revised]
+    spans = ((revised,), with_options, (revised, last))
+    for assets, days in zip(_runs(definitions), spans, strict=True):
+        if days:
+            materialize(
+                definitions, instance, JOB, assets=assets, keys=_keys(days[0], days[-1]), trigger="published again"
+            )
