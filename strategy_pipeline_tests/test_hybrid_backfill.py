@@ -103,6 +103,24 @@ def test_a_symbol_whose_answer_does_not_come_is_named_and_the_others_come(machin
     assert "3 sessions of 3" in lines[-1]
 
 
+def test_the_days_of_the_regimes_symbols_come_over_rest_and_their_minutes_are_not_asked_for(machine):
+    # The VIX of 2013-10-08 closed at 20.34; the start of the day is 00:00 New York, 04:00 UTC.
+    day = {"t": 1_381_204_800_000, "o": 19.39, "h": 20.63, "l": 18.91, "c": 20.34}
+    path = "/v2/aggs/ticker/I:VIX/range/1/{}/2013-10-04/2013-10-08"
+    machine.peer.answers[path.format("day")] = [{"status": "OK", "ticker": "I:VIX", "results": [day]}]
+    machine.run()
+    bars = machine.bars(TUESDAY)
+    vix = bars.filter(pl.col("symbol") == "VIX")
+    assert vix.select(pl.col("timeframe").cast(pl.String), "close").rows() == [("1d", 20.34)]
+    # Known at 16:15 New York, so the regime of the session is there before the next one opens.
+    assert vix["available_at"].to_list() == [datetime(2013, 10, 8, 20, 15, tzinfo=UTC)]
+    asked = {one.path.split("?")[0] for one in machine.peer.requests}
+    assert path.format("day") in asked
+    assert path.format("minute") not in asked
+    lake = Lake(load_settings(machine.variables).lake_location)
+    assert lake.metadata(HISTORICAL_BARS, {"session": TUESDAY})["symbols"] == "IBM"
+
+
 def test_other_symbols_of_a_provisional_session_stay(machine):
     machine.run("IBM")
     for timespan in ("minute", "day"):

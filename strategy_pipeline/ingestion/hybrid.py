@@ -49,17 +49,22 @@ def unpublished(
 
 
 def fetch_recent(
-    api: VendorApi, wanted: Mapping[Instrument, Collection[date]], on_done: Callable[[int], None] = lambda count: None
+    api: VendorApi,
+    wanted: Mapping[Instrument, Collection[date]],
+    on_done: Callable[[int], None] = lambda count: None,
+    *,
+    daily_only: Collection[str] = (),
 ) -> list[RecentBars]:
     """Bars of all stored timeframes of each instrument's sessions over REST; nothing the vendor sends raises.
 
-    One answer spans from the first to the last session that an instrument lacks, and only what is lacking is kept.
+    One answer spans from the first to the last session that an instrument lacks, and only what is lacking is kept. Of
+    the symbols in `daily_only` the daily bars alone are asked for.
     """
 
     def one(entry: tuple[Instrument, Collection[date]]) -> RecentBars:
         instrument, days = entry
         try:
-            return _fetch(api, instrument, days)
+            return _fetch(api, instrument, days, instrument.symbol in daily_only)
         except (SourceError, DataError) as error:
             failed = f"No bars of {instrument.symbol}: {error}"
             return RecentBars(instrument.symbol, HISTORICAL_BARS.empty(), QUARANTINE.empty(), failed)
@@ -70,13 +75,16 @@ def fetch_recent(
         return list(pool.map(one, wanted.items()))
 
 
-def _fetch(api: VendorApi, instrument: Instrument, days: Collection[date]) -> RecentBars:
+def _fetch(api: VendorApi, instrument: Instrument, days: Collection[date], daily_only: bool) -> RecentBars:
     ticker, first, last = vendor_ticker(instrument.symbol, instrument.asset_class), min(days), max(days)
-    minutes = parse_bars(api.aggregates(ticker, "minute", first, last), instrument, "minute")
-    daily = parse_bars(api.aggregates(ticker, "day", first, last), instrument, "day")
-    bars = bars_from(days, minutes.bars, HISTORICAL_BARS.empty(), daily.bars)
+    parsed = [parse_bars(api.aggregates(ticker, "day", first, last), instrument, "day")]
+    minutes = HISTORICAL_BARS.empty()
+    if not daily_only:
+        parsed.append(parse_bars(api.aggregates(ticker, "minute", first, last), instrument, "minute"))
+        minutes = parsed[-1].bars
+    bars = bars_from(days, minutes, HISTORICAL_BARS.empty(), parsed[0].bars)
     lacking = pl.col("session").is_in(pl.Series(sorted(days), dtype=pl.Date).implode())
-    refused = pl.concat([minutes.quarantine, daily.quarantine]).filter(lacking)
+    refused = pl.concat([one.quarantine for one in parsed]).filter(lacking)
     failed = None if bars.height else f"The vendor has no bars of {instrument.symbol} from {first} to {last}."
     return RecentBars(instrument.symbol, bars, refused, failed)
 

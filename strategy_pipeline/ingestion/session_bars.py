@@ -170,3 +170,9 @@ def with_proxies(instruments: Sequence[Instrument]) -> list[Instrument]:
     known = {one.symbol for one in instruments}
     proxies = dict.fromkeys(one.proxy for one in instruments if one.asset_class == INDEX and one.proxy)
     return [*instruments, *(instrument(symbol) for symbol in proxies if symbol not in known)]
+
+
+def context_only(context: Sequence[Instrument], instruments: Sequence[Instrument]) -> list[Instrument]:
+    """Those of `context` that are not among `instruments` anyway; of them the daily bars alone are kept."""
+    known = {one.symbol for one in instruments}
+    return [one for one in context if one.symbol not in known]

@@ -21,6 +21,7 @@ from strategy_pipeline.ingestion.session_bars import (
     FEEDING,
     SessionSources,
     build_bars,
+    context_only,
     sources_of,
     stretches,
     summaries,
@@ -110,8 +111,7 @@ class _Writer:
     def __init__(self, lake: Lake, watchlist: Watchlist, settings: Settings) -> None:
         self.lake = lake
         self.instruments = with_proxies(watchlist.instruments)
-        watched = {one.symbol for one in self.instruments}
-        self.context = [one for one in watchlist.context if one.symbol not in watched]
+        self.context = context_only(watchlist.context, self.instruments)
         self.source = "synthetic" if settings.flat_files_location == str(settings.vendor_folder) else "flat_file"
         self.described: dict[str, dict[str, Any]] = {}
         self.refusals: list[str] = []

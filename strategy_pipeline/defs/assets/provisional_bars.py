@@ -4,6 +4,7 @@ They have the quality provisional and go when the session's files come. Which se
 look like is ``ingestion``'s work.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import dagster as dg
@@ -18,7 +19,7 @@ from strategy_pipeline.errors import SourceError
 from strategy_pipeline.ingestion.hybrid import IS_LIVE, RecentBars, beside_files, fetch_recent, unpublished
 from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.ingestion.rest_bars import DATASET
-from strategy_pipeline.ingestion.session_bars import summaries, with_proxies
+from strategy_pipeline.ingestion.session_bars import context_only, summaries, with_proxies
 from strategy_pipeline.ingestion.vendor_api import VendorApi
 from strategy_pipeline.lake.store import Lake, PartitionInfo
 from strategy_pipeline.lake.tables import HISTORICAL_BARS, QUARANTINE
@@ -47,22 +48,27 @@ def provisional_bars(
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
     instruments = with_proxies(watchlist.extended(config.symbols).instruments)
+    kept = context_only(watchlist.context, instruments)
     if config.symbols:
-        instruments = [one for one in instruments if one.symbol in config.symbols]
-    wanted = unpublished(raw_files, sessions_of(config.keys(context)), instruments)
+        instruments, kept = [one for one in instruments if one.symbol in config.symbols], []
+    wanted = unpublished(raw_files, sessions_of(config.keys(context)), [*instruments, *kept])
+    daily_only = {one.symbol for one in kept}
     with progress.track("provisional_bars", len(wanted)) as advance:
-        found = fetch_recent(vendor_api, wanted, advance)
+        found = fetch_recent(vendor_api, wanted, advance, daily_only=daily_only)
     failures = [one.failure for one in found if one.failure is not None]
     if failures and len(failures) == len(found):
         raise SourceError(" ".join(dict.fromkeys(failures[:3])))
     for sentence in failures:
         context.log.warning(sentence)
-    written = _store(lake, found)
+    written = _store(lake, found, daily_only)
     return publish(context, {info.key["session"]: _described(info) for info in written})
 
 
-def _store(lake: Lake, found: list[RecentBars]) -> list[PartitionInfo]:
-    """Puts bars into the partitions of their sessions, each beside what stands there from files or of other symbols."""
+def _store(lake: Lake, found: list[RecentBars], daily_only: Collection[str]) -> list[PartitionInfo]:
+    """Puts bars into the partitions of their sessions, each beside what stands there from files or of other symbols.
+
+    A partition does not count the symbols of `daily_only` among those it is built for.
+    """
     if not found:
         return []
     bars, refused = pl.concat([one.bars for one in found]), pl.concat([one.quarantine for one in found])
@@ -77,7 +83,8 @@ def _store(lake: Lake, found: list[RecentBars]) -> list[PartitionInfo]:
         kept = kept.filter(~pl.col("source_key").is_in(rows["source_key"].unique().implode()))
         replace_refused(lake, {day: pl.concat([kept, rows])}, [DATASET])
         said = lake.metadata(HISTORICAL_BARS, {"session": day}) or {}
-        symbols = sorted({*filter(None, said.get("symbols", "").split(",")), *fresh["symbol"].unique()})
+        whole_symbols = set(fresh["symbol"].unique()) - set(daily_only)
+        symbols = sorted({*filter(None, said.get("symbols", "").split(",")), *whole_symbols})
         counts = counts_of(summaries(whole)[day], int(said.get("quarantined", 0)))
         parts.append(({"session": day}, whole, {**said, "symbols": ",".join(symbols), **counts}))
     return lake.write_many(HISTORICAL_BARS, parts)
