@@ -315,6 +315,19 @@ def test_without_an_interest_rate_no_option_has_a_volatility_and_a_sentence_says
     assert "No interest rate is known at 2015-12-24 18:00 UTC" in capsys.readouterr().err
 
 
+def test_without_a_file_of_rates_the_treasurys_yields_come_over_rest_and_once_a_day(world, peer):
+    world.lake.write(RATE_CURVE, {}, RATE_CURVE.empty())
+    yields = [{"date": "2015-12-23", "yield_1_month": 0.17}, {"date": "2015-12-24", "yield_1_month": 9.0}]
+    peer.answers["/fed/v1/treasury-yields"] = [page(*yields)]
+    peer.answers[XYZ] = [page(entry(CALL), entry(PUT))]
+    world.ingest("XYZ")
+    # Those of the day itself are not known before its evening.
+    assert {round(row["rate"], 6) for row in world.by_ticker().values()} == {0.001699}
+    assert {row["iv_status"] for row in world.by_ticker().values()} == {"ok"}
+    world.ingest("XYZ")
+    assert [one.path for one in peer.requests].count("/fed/v1/treasury-yields") == 1
+
+
 @pytest.mark.parametrize(
     ("now", "following"),
     [

@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+import polars as pl
 
 from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets import live_chains
@@ -117,7 +119,7 @@ class _Looks:
                     f"Run {run_id} still looks at the chains, and two at once would write over each other: wait for "
                     "it, or end it in the Dagster UI."
                 )
-            yield from self._fetch_reference(instance)
+            yield from self._fetch_reference(instance, instant)
             result = materialize(
                 self.definitions,
                 instance,
@@ -130,19 +132,29 @@ class _Looks:
         event = next(one for one in events if one.asset_key.path[-1] == "chain_snapshot")
         yield from _lines(instant, event.metadata, self.settings.lake_location)
 
-    def _fetch_reference(self, instance: Instance) -> Iterator[str]:
-        """Rates and corporate actions, as long as the lake has none; a line on what cannot be had."""
+    def _fetch_reference(self, instance: Instance, instant: datetime) -> Iterator[str]:
+        """Rates and corporate actions where the lake has none that do; a line on what cannot be had."""
         lake = Lake(self.settings.lake_location)
         absent = [] if lake.metadata(CORPORATE_ACTIONS, {}) is not None else ["corporate_actions"]
-        absent += [] if lake.read(RATE_CURVE, [{}]).height else ["rate_curve"]
+        absent += ["rate_curve"] if _rates_are_old(lake.read(RATE_CURVE, [{}]), instant) else []
         if absent and self.settings.flat_files_location == str(self.settings.vendor_folder):
             # A machine that lives on REST alone has no mirror, which is then an empty one.
             ensure_writable_folder(self.settings.vendor_folder)
         for name in absent:
+            config = {"corporate_actions": {"symbols": list(self.wanted.symbols)}}
             try:
-                materialize(self.definitions, instance, "backfill_options", assets=[name], trigger="ingest")
+                materialize(
+                    self.definitions, instance, "backfill_options", assets=[name], config=config, trigger="ingest"
+                )
             except SourceError as error:
-                yield f"Without {name}: {error}"
+                yield f"Without new {name}: {error}"
+
+
+def _rates_are_old(rates: pl.DataFrame, instant: datetime) -> bool:
+    """Whether there is no rate, or none of the last day among those that come daily over REST."""
+    daily = rates.filter(pl.col("source").cast(pl.String) == "rest")
+    newest = daily["available_at"].max()
+    return rates.is_empty() or (isinstance(newest, datetime) and instant - newest > timedelta(days=1))
 
 
 def _lines(instant: datetime, said: Mapping[str, Any], place: str) -> Iterator[str]:

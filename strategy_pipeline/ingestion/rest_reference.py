@@ -1,4 +1,4 @@
-"""Reference data of the vendor's REST side as rows: option contracts as of a session, and trade conditions.
+"""Reference data of the vendor's REST side as rows: contracts as of a session, trade conditions, Treasury yields.
 
 Splits and dividends are corporate_actions.py's. Asking the vendor is vendor_api.py's business.
 """
@@ -6,7 +6,7 @@ Splits and dividends are corporate_actions.py's. Asking the vendor is vendor_api
 import json
 import math
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import polars as pl
@@ -15,12 +15,13 @@ from strategy_pipeline.errors import DataError
 from strategy_pipeline.ingestion.chain_snapshots import REASONS as CHAIN_REASONS
 from strategy_pipeline.ingestion.chain_snapshots import terms_fault, with_terms
 from strategy_pipeline.ingestion.vendor_api import Pages, number, plain_text
-from strategy_pipeline.lake.tables import INSTANT, OPTION_CONTRACTS, QUARANTINE
-from strategy_pipeline.market.calendar import session
+from strategy_pipeline.lake.tables import INSTANT, OPTION_CONTRACTS, QUARANTINE, RATE_CURVE
+from strategy_pipeline.market.calendar import at_new_york, session
 from strategy_pipeline.market.options import STANDARD_MULTIPLIER, morning_of_open_interest
 
 CONTRACTS_DATASET = "rest_option_contracts"
 CONTRACTS_DEFINITION = "contracts-rest-1"
+YIELDS_DEFINITION = "par-yields-rest-1"
 REASONS = CHAIN_REASONS | {
     "no_style": "the contract's exercise style is not stated",
     "mixed_deliverable": "the contract delivers something besides shares of its underlying",
@@ -30,6 +31,11 @@ REASONS = CHAIN_REASONS | {
 CONDITION_COLUMNS = pl.Schema(
     {"id": pl.Int32(), "name": pl.String(), "kind": pl.String(), "abbreviation": pl.String(), "legacy": pl.Boolean()}
 )
+
+# Fields of a day's yields and their tenors in years.
+_YIELDS = {f"yield_{months}_month": months / 12 for months in (1, 3, 6)} | {
+    f"yield_{years}_year": float(years) for years in (1, 2, 3, 5, 7, 10, 20, 30)
+}
 
 _RAW = {
     "number": pl.Int64(),
@@ -172,6 +178,41 @@ def trade_conditions(answer: Pages) -> pl.DataFrame:
         )
     frame = pl.DataFrame(rows, schema=CONDITION_COLUMNS, orient="row")
     return frame.unique(maintain_order=True).sort("id")
+
+
+def par_yields(answer: Pages) -> tuple[pl.DataFrame, int]:
+    """Rows of ``rate_curve`` from a whole answer of Treasury yields, and the number of its values that are none.
+
+    A par yield is in per cent a year, compounded twice; the rate is the continuous one. The Treasury publishes a day's
+    yields in its evening: they count from 00:00 New York of the day after. Of two records of a day the later counts.
+    Never raises for what the vendor sent.
+    """
+    found: dict[tuple[datetime, float], float] = {}
+    refused = 0
+    for _, _, entry in answer.numbered():
+        day = _date_of(entry.get("date")) if isinstance(entry, dict) else None
+        if day is None:
+            refused += 1
+            continue
+        known_at = at_new_york(day + timedelta(days=1), time())
+        for name, tenor in _YIELDS.items():
+            per_cent = _finite(entry.get(name))
+            if per_cent is not None and -50.0 < per_cent < 100.0:
+                found[known_at, tenor] = 2.0 * math.log1p(per_cent / 200.0)
+            elif entry.get(name) is not None:
+                refused += 1
+    rows = [
+        (known_at, tenor, rate, "rest", answer.fetched_at.astimezone(UTC), YIELDS_DEFINITION)
+        for (known_at, tenor), rate in found.items()
+    ]
+    return pl.DataFrame(rows, schema=RATE_CURVE.polars_schema, orient="row").sort(*RATE_CURVE.sort_by), refused
+
+
+def _date_of(value: Any) -> date | None:
+    try:
+        return date.fromisoformat(plain_text(value) or "")
+    except ValueError:
+        return None
 
 
 def _terms_of(entry: Any) -> dict[str, Any]:

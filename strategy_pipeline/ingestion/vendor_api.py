@@ -342,6 +342,15 @@ class VendorApi:
             ),
         )
 
+    def treasury_yields(self, start: date) -> Pages:
+        """The US Treasury's par yields by constant maturity, a record a day from `start` on, oldest first."""
+        return self._whole(
+            "/fed/v1/treasury-yields",
+            lambda: self._client.list_treasury_yields(
+                date_gte=start.isoformat(), limit=BASE_BARS, sort="date", order="asc", raw=True
+            ),
+        )
+
     def conditions(self, asset_class: str = "options", data_type: str = "trade") -> Pages:
         """The vendor's condition codes of an asset class (``stocks``, ``options``) and kind of data."""
         return self._whole(

@@ -5,15 +5,22 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from massive import RESTClient
 
 from strategy_pipeline.errors import DataError
 from strategy_pipeline.ingestion.chain_snapshots import parse_chain
 from strategy_pipeline.ingestion.corporate_actions import parse_action_records
-from strategy_pipeline.ingestion.rest_reference import REASONS, ParsedContracts, parse_contracts, trade_conditions
+from strategy_pipeline.ingestion.rest_reference import (
+    REASONS,
+    ParsedContracts,
+    par_yields,
+    parse_contracts,
+    trade_conditions,
+)
 from strategy_pipeline.ingestion.vendor_api import Pages, VendorApi
-from strategy_pipeline.lake.tables import CORPORATE_ACTIONS, OPTION_CONTRACTS, QUARANTINE
+from strategy_pipeline.lake.tables import CORPORATE_ACTIONS, OPTION_CONTRACTS, QUARANTINE, RATE_CURVE
 from strategy_pipeline_tests.ingestion.rest_peer import KEY, RestPeer, serving
 
 DAY = date(2024, 3, 5)
@@ -172,3 +179,24 @@ class TestConditions:
     def test_a_list_with_an_entry_that_is_none_is_not_used(self, bad: Any) -> None:
         with pytest.raises(DataError, match="Entry 1 of /v3/reference is no condition"):
             trade_conditions(answer(bad))
+
+
+class TestYields:
+    def test_a_par_yield_is_continuous_and_known_the_day_after(self) -> None:
+        records = [{"date": "2024-03-08", "yield_1_month": 5.53, "yield_10_year": 4.09}]
+        rows, refused = par_yields(Pages("/fed/v1/treasury-yields", (("r", records),), FETCHED_AT))
+        RATE_CURVE.schema.validate(rows)
+        # The clocks went forward on 2024-03-10; 2 ln(1 + 0.0553/2) = 0.054549, 2 ln(1 + 0.0409/2) = 0.040487.
+        assert refused == 0
+        assert rows.select("available_at", "tenor_years", pl.col("rate").round(6)).rows() == [
+            (datetime(2024, 3, 9, 5, tzinfo=UTC), 1 / 12, 0.054549),
+            (datetime(2024, 3, 9, 5, tzinfo=UTC), 10.0, 0.040487),
+        ]
+
+    @pytest.mark.parametrize(
+        "bad", [7, {}, {"date": "soon", "yield_1_year": 5.0}, {"date": "2024-03-07", "yield_1_year": "five"}]
+    )
+    def test_a_record_that_is_none_is_counted_and_the_others_count(self, bad: Any) -> None:
+        good = {"date": "2024-03-08", "yield_1_year": 4.94, "yield_2_year": None}
+        rows, refused = par_yields(Pages("/fed/v1/treasury-yields", (("r", [bad, good]),), FETCHED_AT))
+        assert (rows["tenor_years"].to_list(), refused) == ([1.0], 1)

@@ -35,11 +35,14 @@ from strategy_pipeline.ingestion.option_session import (
     read_option_session,
     sources_of,
 )
+from strategy_pipeline.ingestion.rest_reference import par_yields
+from strategy_pipeline.ingestion.vendor_api import VendorApi
 from strategy_pipeline.lake.store import Lake, PartitionInfo
 from strategy_pipeline.lake.tables import CORPORATE_ACTIONS, OPEN_INTEREST, OPTION_CONTRACTS, RATE_CURVE, Table
+from strategy_pipeline.market import calendar
 from strategy_pipeline.settings import Watchlist
 
-RATES_VERSION, OPEN_INTEREST_VERSION, CONTRACTS_VERSION = "rate-curve-1", "open-interest-1", "option-contracts-1"
+RATES_VERSION, OPEN_INTEREST_VERSION, CONTRACTS_VERSION = "rate-curve-2", "open-interest-1", "option-contracts-1"
 
 
 class OptionsConfig(PartitionChoice):
@@ -52,7 +55,8 @@ class OptionsConfig(PartitionChoice):
     code_version=RATES_VERSION,
     description=(
         "Interest rates as they became known, from the CSV file beside the vendor's files (the Federal Reserve's "
-        "primary credit rate). An option is valued at the rate known at its snapshot, and not at all without one."
+        "primary credit rate), or over REST where there is none and a key is set (the Treasury's par yields). An "
+        "option is valued at the rate known at its snapshot, and not at all without one."
     ),
     metadata=describe_table(RATE_CURVE),
 )
@@ -61,28 +65,41 @@ def rate_curve(
     lake: dg.ResourceParam[Lake],
     flat_files: dg.ResourceParam[FlatFileStore],
     raw_files: dg.ResourceParam[RawMirror],
+    vendor_api_if_any: dg.ResourceParam[VendorApi | None],
 ) -> dg.MaterializeResult:
-    [result] = results = raw_files.download(flat_files, [RATES_KEY])
-    if error := first_failure(results):
-        raise error
-    parsed = parse_rates(result.raw) if result.raw else None
-    if parsed is None:
+    rows, quarantined, sources = _rates(context, flat_files, raw_files, vendor_api_if_any)
+    if not sources:
         context.log.warning(f"{flat_files.location} has no {RATES_KEY}: without a rate no option has a volatility.")
-    elif parsed.refusal:
-        context.log.warning(parsed.refusal)
-    rows = parsed.rows if parsed else RATE_CURVE.empty()
-    sources = {result.raw.key: result.raw.etag} if result.raw else {}
     written = lake.write(RATE_CURVE, {}, rows, {"code_version": RATES_VERSION, **sources})
     return dg.MaterializeResult(
         data_version=dg.DataVersion(written.sha256),
         metadata={
             "dagster/row_count": written.rows,
-            "quarantined": parsed.counts.quarantined if parsed else 0,
+            "quarantined": quarantined,
             "sources": dg.MetadataValue.json(sources),
             "sha256": written.sha256,
             "code_version": RATES_VERSION,
         },
     )
+
+
+def _rates(
+    context: dg.AssetExecutionContext, flat_files: FlatFileStore, raw_files: RawMirror, api: VendorApi | None
+) -> tuple[pl.DataFrame, int, dict[str, str]]:
+    """Rows of the curve, how many were refused, and where they come from; no source where nobody has any."""
+    [result] = results = raw_files.download(flat_files, [RATES_KEY])
+    if error := first_failure(results):
+        raise error
+    if result.raw is not None:
+        parsed = parse_rates(result.raw)
+        if parsed.refusal:
+            context.log.warning(parsed.refusal)
+        return parsed.rows, parsed.counts.quarantined, {result.raw.key: result.raw.etag}
+    if api is None:
+        return RATE_CURVE.empty(), 0, {}
+    answer = api.treasury_yields(calendar.first_session())
+    rows, refused = par_yields(answer)
+    return rows, refused, {answer.path: f"{len(answer.records)} days"}
 
 
 @dg.asset(
