@@ -43,9 +43,10 @@ def sessions_by_known_actions(sessions: Iterable[date], actions: pl.DataFrame) -
     A split that is effective but not yet announced at a session's open does not exist for it. Mostly none is, and all
     sessions come together with all actions.
     """
+    # No session of New York opens before 13:00 UTC, so whatever is announced by then counts from its ex-date on.
     late = (
         actions.with_row_index("_n")
-        .filter(pl.col("available_at") > pl.col("ex_date").cast(pl.Datetime("us", "UTC")))
+        .filter(pl.col("available_at") > pl.col("ex_date").cast(pl.Datetime("us", "UTC")) + pl.duration(hours=13))
         .select("_n", "ex_date", "available_at")
         .rows()
     )

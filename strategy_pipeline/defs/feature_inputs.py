@@ -4,6 +4,7 @@ Which sessions a row may look back at is said by the pure modules in ``analytics
 """
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from datetime import date
@@ -61,7 +62,9 @@ class FeatureInputs:
         self.lake, self.watchlist = lake, watchlist
         self.actions = lake.read(CORPORATE_ACTIONS, [{}])
         self.held = {table.name: frozenset(lake.sessions(table)) for table in CONTEXT_TABLES}
-        self._bars = {day: self._said(day) for day in lake.sessions(HISTORICAL_BARS)}
+        self._days = lake.sessions(HISTORICAL_BARS)
+        self._bars = {day: f"{day} {self._said(day)}" for day in self._days}
+        self._lines = list(self._bars.values())
         self._contents: dict[tuple[str, date], str] = {}
         actions = lake.info(CORPORATE_ACTIONS, {})
         watched = sorted((one.symbol, one.asset_class, one.proxy) for one in watchlist.instruments)
@@ -83,9 +86,10 @@ class FeatureInputs:
         That is one digest of the stored bars in reach, of the partitions of every other table that a row of `session`
         may be joined to, of splits, instruments and code.
         """
-        aligned = calendar.sessions_between(reach_start(session), session)
-        over = {*sessions_in_reach(timeframe, session), *aligned}
-        bars = [f"{day} {self._bars[day]}" for day in sorted(over) if day in self._bars]
+        start = reach_start(session)
+        older = (day for day in sessions_in_reach(timeframe, session) if day < start)
+        within = slice(bisect_left(self._days, start), bisect_right(self._days, session))
+        bars = [*(self._bars[day] for day in older if day in self._bars), *self._lines[within]]
         others = [
             f"{table.name} {day} {self._content(table, day)}"
             for reach in (market_features.sessions_read, option_features.sessions_read)
@@ -167,14 +171,16 @@ class FeatureInputs:
         )
 
     def _read_bars(self, needs: Sequence[BarsNeeded]) -> pl.DataFrame:
-        read = [self.lake.read_sessions(HISTORICAL_BARS, [])]
+        """The bars of all `needs`, each file being opened once."""
+        wanted = pl.lit(False)
+        days: set[date] = set()
         for need in needs:
-            wanted = pl.col("timeframe").cast(pl.String) == need.timeframe
+            held = [day for day in need.sessions if day in self._bars]
+            mine = (pl.col("timeframe").cast(pl.String) == need.timeframe) & pl.col("session").is_in(held)
             if need.symbols is not None:
-                wanted = wanted & pl.col("symbol").is_in(list(need.symbols))
-            days = [day for day in need.sessions if day in self._bars]
-            read.append(self.lake.read_sessions(HISTORICAL_BARS, days, where=wanted))
-        return pl.concat(read)
+                mine = mine & pl.col("symbol").is_in(list(need.symbols))
+            wanted, days = wanted | mine, days.union(held)
+        return self.lake.read_sessions(HISTORICAL_BARS, sorted(days), where=wanted)
 
     def _content(self, table: Table, day: date) -> str:
         """A digest of a stored partition's bytes, taken once a run."""
