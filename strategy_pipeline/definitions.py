@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from strategy_pipeline.defs.assets import all_assets, graph_models, group_checks
+from strategy_pipeline.defs.automation.following import following_sensors
 from strategy_pipeline.defs.automation.jobs import all_jobs
 from strategy_pipeline.defs.automation.schedules import all_schedules
 from strategy_pipeline.defs.automation.sensors import publication
@@ -26,7 +27,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         asset_checks=[*all_checks, *group_checks(models), *poison_checks],
         jobs=all_jobs,
         schedules=all_schedules,
-        sensors=[publication],
+        sensors=[publication, *following_sensors],
         resources={**default_resources(), **overrides},
         loggers={PLAIN_LINES: plain_lines},
         executor=dg.in_process_executor,

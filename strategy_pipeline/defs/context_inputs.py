@@ -75,7 +75,7 @@ class ContextInputs:
         features = [self._content(FEATURES, day, timeframe=name) for name in self.timeframes]
         read = [self._content(table, one) for table, days in sessions_read(day).values() for one in days]
         digest = hashlib.sha256("\n".join([self._common, *features, *read]).encode()).hexdigest()
-        return {"code_version": CODE_VERSION, "inputs_sha256": digest}
+        return {"code_version": CODE_VERSION, "inputs_sha256": digest, "timeframe": self.timeframe}
 
     def piece(self, days: Sequence[date]) -> "Piece":
         """The answers of some sessions, computed when the first of them is asked for."""

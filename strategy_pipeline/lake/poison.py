@@ -13,13 +13,22 @@ import polars as pl
 
 from strategy_pipeline.lake.asof import KNOWN_AT
 from strategy_pipeline.lake.store import Lake, PartitionInfo, PartitionKey
-from strategy_pipeline.lake.tables import CORPORATE_ACTIONS, FEATURES, HISTORICAL_BARS, Table
+from strategy_pipeline.lake.tables import (
+    COMPOSITE_SIGNALS,
+    CONTEXT_SCORES,
+    CORPORATE_ACTIONS,
+    FEATURES,
+    HISTORICAL_BARS,
+    Table,
+)
 
 # What happens to rows that were not known at the moment. `revise` adds later versions of rows that were, with other
 # values; `split` announces one for every symbol.
 KINDS = ("delete", "null", "scale", "garble", "shuffle", "revise", "split")
 # Tables that hold one version of a row: what is published or computed again replaces it, it does not join it.
-_ONE_VERSION = (HISTORICAL_BARS.name, CORPORATE_ACTIONS.name, FEATURES.name)
+_ONE_VERSION = tuple(
+    table.name for table in (HISTORICAL_BARS, CORPORATE_ACTIONS, FEATURES, CONTEXT_SCORES, COMPOSITE_SIGNALS)
+)
 _SPLIT_RATIO = 7.0
 _NUMBERS = (pl.Float64, pl.Int32, pl.Int64)
 

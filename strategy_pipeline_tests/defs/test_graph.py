@@ -237,13 +237,15 @@ def test_there_are_these_jobs_schedules_and_sensors():
         "backfill_recent",
         "ingest_chains",
         "score_context",
+        "follow_data",
         "run_backtests",
         "__ASSET_JOB",
     }
     schedules = repository.schedule_defs
     assert sorted(one.name for one in schedules) == ["chains_every_quarter_hour", "daily_bars", "daily_options"]
     assert {one.default_status for one in schedules} == {dg.DefaultScheduleStatus.STOPPED}
-    assert "publication" in {one.name for one in repository.sensor_defs}
+    followers = {"publication", "signals_follow", "backtests_follow"}
+    assert followers <= {one.name for one in repository.sensor_defs}
 
 
 def test_a_resource_that_does_not_exist_cannot_be_replaced():

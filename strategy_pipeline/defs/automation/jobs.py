@@ -44,6 +44,13 @@ score_context = dg.define_asset_job(
     tags=RETRY_TAGS,
 )
 
+follow_data = dg.define_asset_job(
+    "follow_data",
+    selection=dg.AssetSelection.assets("features") | dg.AssetSelection.groups("signals"),
+    description="Features, context and composite signals of sessions whose inputs are new or revised.",
+    tags=RETRY_TAGS,
+)
+
 backfill_all = dg.define_asset_job(
     "backfill_all",
     selection=dg.AssetSelection.all() - dg.AssetSelection.groups(*BACKTEST_GROUPS) - LIVE,
@@ -86,6 +93,7 @@ all_jobs = [
     backfill_market,
     backfill_options,
     score_context,
+    follow_data,
     run_backtests,
     ingest_chains,
 ]
