@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from strategy_pipeline.backtest.config import CODE_VERSION, BacktestConfig
-from strategy_pipeline.backtest.estimates import FloatArray, per_session_sharpe
+from strategy_pipeline.backtest.estimates import FloatArray, per_session_sharpe, skewness_and_kurtosis
 from strategy_pipeline.backtest.significance import (
     effective_trials,
     probability_of_overfitting,
@@ -34,7 +34,7 @@ class Search:
     """How many configurations a detector's result was picked from.
 
     `n_trials`: configurations of the detector in the window, at least the number of detectors in the run.
-    `n_effective`: clusters among them. `sharpe_variance`: of their Sharpe ratios per session; None below two.
+    `n_effective`: clusters among them. `sharpe_variance`: of their Sharpe ratios per session; None without any.
     `pbo`: None below ten trials.
     """
 
@@ -115,13 +115,15 @@ def search_of(
     """How hard `detector` was searched in the window of `sessions`, from the ledger's rows of the run's `detectors`.
 
     Picking one of several detectors is a search too: while a detector has fewer configurations than the run has
-    detectors, the trials are its own and those of the other detectors under the run's configuration.
+    detectors, the trials are its own and those of the other detectors under the run's configuration. Different
+    detectors lose different amounts to costs, which is no luck, so the variance is then what luck alone makes of each
+    of their ratios, on average; the spread of the ratios would hide an edge behind the worst of the others.
     """
     days = sorted(sessions)
     inside = trials.filter((pl.col("window_end") >= days[0]) & (pl.col("window_start") <= days[-1]))
     each = newest_of_each(inside, days)
     mine = each.filter(pl.col("detector") == detector)
-    looked_at = mine
+    looked_at, variance = mine, _spread(mine)
     if mine.height < len(detectors):
         others = each.filter(
             pl.col("detector").is_in(list(detectors))
@@ -129,8 +131,7 @@ def search_of(
             & (pl.col("config_hash") == config_hash)
         )
         looked_at = pl.concat([mine, others.unique("detector", keep="first", maintain_order=True)])
-    ratios = looked_at["sharpe_per_session"].drop_nulls()
-    spread = ratios.var() if len(ratios) > 1 else None
+        variance = _luck(looked_at)
     whole = np.array(_returns_on(looked_at, days))
     clusters = effective_trials(whole) if len(whole) else 0
     own = np.array(_returns_on(mine, days))
@@ -138,9 +139,25 @@ def search_of(
         n_trials=max(mine.height, len(detectors)),
         # A trial on other sessions cannot be compared, so it counts for itself.
         n_effective=clusters + looked_at.height - len(whole),
-        sharpe_variance=float(spread) if isinstance(spread, int | float) else None,
+        sharpe_variance=variance,
         pbo=probability_of_overfitting(own.T) if len(own) else None,
     )
+
+
+def _spread(trials: pl.DataFrame) -> float | None:
+    """Sample variance of the trials' Sharpe ratios per session."""
+    ratios = trials["sharpe_per_session"].drop_nulls().to_numpy()
+    return float(ratios.var(ddof=1)) if len(ratios) > 1 else None
+
+
+def _luck(trials: pl.DataFrame) -> float | None:
+    """Mean sampling variance of the trials' Sharpe ratios per session (Bailey and López de Prado 2012)."""
+    found = []
+    for ratio, returns in trials.select("sharpe_per_session", "daily_returns").drop_nulls().iter_rows():
+        shape = skewness_and_kurtosis(np.array(returns))
+        if shape is not None:
+            found.append(max(0.0, 1.0 - shape[0] * ratio + (shape[1] - 1.0) / 4.0 * ratio**2) / (len(returns) - 1))
+    return float(np.mean(found)) if found else None
 
 
 def _returns_on(trials: pl.DataFrame, days: Sequence[date]) -> list[FloatArray]:
