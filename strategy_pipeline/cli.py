@@ -119,11 +119,20 @@ def backtest(
         str, typer.Option(help="Bars the signals are taken from; native: each detector's own.")
     ] = "15m",
     output: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Choose exits on some sessions, judge on other ones.")
+    ] = False,
+    gauntlet: Annotated[
+        int, typer.Option(min=0, help="Markets without an edge to draw of each kind; 20 is usual.")
+    ] = 0,
+    study: Annotated[str, typer.Option(help="As --validate, with the last sessions held out under this name.")] = "",
+    open_holdout: Annotated[bool, typer.Option("--open-holdout", help="Judge the study on them; works once.")] = False,
 ) -> None:
     """Test detectors on stored or fetched bars, write JSON, CSV and HTML, and print the leaderboard."""
     from strategy_pipeline.commands import backtest as command
 
     (first, last), wanted = window(start, end, days), listed(symbols)
+    studies = command.Studies(validate, gauntlet, study, open_holdout)
     ensure_output(output)
     with progress_display() as progress:
         outcome = command.run(
@@ -135,6 +144,7 @@ def backtest(
             end=last,
             timeframe=timeframe,
             output=output,
+            studies=studies,
         )
     print_backtest(outcome)
 

@@ -7,7 +7,7 @@ simulator.py, statistics of the result in statistics.py. The trade loop is impor
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -129,6 +129,23 @@ class Prepared:
     verdict: np.ndarray
     held: Held | None = None
 
+    def under(self, config: BacktestConfig) -> "Prepared":
+        """The same signals under another stop, target, hold limit or least score, none below that of the preparation.
+
+        Raises SettingsError when the configurations differ in anything else.
+        """
+        exits = ("stop_atr", "target_atr", "max_hold_bars", "min_score")
+        own = {name: getattr(self.config, name) for name in exits}
+        if replace(config, **own) != self.config or config.min_score < self.config.min_score:
+            raise SettingsError(
+                "Parameter sets differ in stop, target, hold and least score only, which is no lower than prepared."
+            )
+        before_scores = [DISPOSITIONS.index("class_mismatch"), DISPOSITIONS.index("gate_rejected")]
+        low = ~(self.arrays.score >= config.min_score) & ~np.isin(self.verdict, before_scores)
+        entry = np.where(low, -1, self.entry)
+        verdict = np.where(low, DISPOSITIONS.index("below_min_score"), self.verdict).astype(self.verdict.dtype)
+        return replace(self, config=config, entry=entry, verdict=verdict)
+
 
 def run_backtest(
     features: pl.DataFrame,
@@ -154,29 +171,17 @@ def run_backtest(
     """
     if not sessions:
         raise SettingsError("There is no session in the window: choose one that ends after it starts.")
-    first, last = min(sessions), max(sessions)
-    window = features.filter(pl.col("session").is_between(first, last))
-    if len(set(sessions)) != window["session"].n_unique():
-        window = window.filter(pl.col("session").is_in(sorted(set(sessions))))
-    filled = frozenset(name for name in window.columns if window[name].null_count() < window.height)
-    found: list[pl.DataFrame] = []
-    covered: list[pl.DataFrame] = []
-    for timeframe, group in _by_timeframe(detectors, config).items():
-        rows = window.filter(pl.col("timeframe").cast(pl.String) == timeframe)
-        found.append(fired_signals(group, rows, carried=(*CARRIED, *CONTEXT_CARRIED, *ATR_COLUMNS.values())))
-        covered.append(_coverage(group, rows, found[-1], filled))
     order = [detector.name for detector in detectors]
-    signals = pl.concat(found, how="diagonal_relaxed")
-    signals = signals.rename({"vix_tier": "vix_regime"}) if "vix_tier" in signals.columns else signals
+    signals, covered = _signals_of(features, detectors, config, sessions)
     if config.gates == "full":
         signals = gated(signals, composite)
     if config.target_mode == "dte":
         signals = with_contracts(signals, _market(options).chains, config)
-    until = bars.filter(pl.col("session") <= last) if bars["session"].max() != last else bars
+    until = _until(bars, max(sessions))
     simulation = simulate_signals(
         signals, until, config, actions=actions, finer=finer, options=options, data_hash=data_hash
     )
-    coverage = pl.concat(covered).sort(pl.col("detector").replace_strict({name: at for at, name in enumerate(order)}))
+    coverage = covered.sort(pl.col("detector").replace_strict({name: at for at, name in enumerate(order)}))
     return BacktestResult(
         run_id(config, simulation.data_hash),
         simulation.data_hash,
@@ -187,6 +192,51 @@ def run_backtest(
         coverage,
         {name: simulation.data_hashes.get(name, NO_SIGNALS) for name in order},
     )
+
+
+def prepare_run(
+    features: pl.DataFrame,
+    bars: pl.DataFrame,
+    detectors: Sequence[Detector],
+    actions: pl.DataFrame | None,
+    config: BacktestConfig,
+    sessions: Sequence[date],
+    *,
+    composite: pl.DataFrame | None = None,
+) -> list[Prepared]:
+    """The signals and bars of a run as ``run_backtest`` would trade them, one preparation a timeframe; for sets."""
+    signals, _ = _signals_of(features, detectors, config, sessions)
+    if config.gates == "full":
+        signals = gated(signals, composite)
+    ready = prepared_signals(signals, config)
+    return [
+        prepare(ready.filter(pl.col("timeframe") == timeframe), _until(bars, max(sessions)), timeframe, config,
+                actions=actions)
+        for timeframe in ready["timeframe"].unique().sort().to_list()
+    ]  # fmt: skip
+
+
+def _signals_of(
+    features: pl.DataFrame, detectors: Sequence[Detector], config: BacktestConfig, sessions: Sequence[date]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The signals of `detectors` on the rows of `sessions`, and the coverage of their inputs there."""
+    window = features.filter(pl.col("session").is_between(min(sessions), max(sessions)))
+    if len(set(sessions)) != window["session"].n_unique():
+        window = window.filter(pl.col("session").is_in(sorted(set(sessions))))
+    filled = frozenset(name for name in window.columns if window[name].null_count() < window.height)
+    found: list[pl.DataFrame] = []
+    covered: list[pl.DataFrame] = []
+    for timeframe, group in _by_timeframe(detectors, config).items():
+        rows = window.filter(pl.col("timeframe").cast(pl.String) == timeframe)
+        found.append(fired_signals(group, rows, carried=(*CARRIED, *CONTEXT_CARRIED, *ATR_COLUMNS.values())))
+        covered.append(_coverage(group, rows, found[-1], filled))
+    signals = pl.concat(found, how="diagonal_relaxed")
+    signals = signals.rename({"vix_tier": "vix_regime"}) if "vix_tier" in signals.columns else signals
+    return signals, pl.concat(covered)
+
+
+def _until(bars: pl.DataFrame, last: date) -> pl.DataFrame:
+    return bars.filter(pl.col("session") <= last) if bars["session"].max() != last else bars
 
 
 def simulate_signals(
@@ -227,7 +277,7 @@ def simulate_signals(
         )
         for timeframe in timeframes
     ]
-    hashed = data_hash or _hash(parts)
+    hashed = data_hash or content_hash(parts)
     results = [_simulated(part, hashed, final) for part in parts]
     if not results:
         return Simulation(
@@ -453,7 +503,7 @@ def rules_of(config: BacktestConfig, *, final: bool) -> "Rules":
     )
 
 
-def _hash(parts: Sequence[Prepared]) -> str:
+def content_hash(parts: Sequence[Prepared]) -> str:
     """Hash of the content of signals and bars, for runs whose caller names no partitions."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -532,17 +582,30 @@ def book(out: "Outcomes", prepared: Prepared) -> Booked:
     )  # fmt: skip
 
 
+def outcomes_of(prepared: Prepared, *, final: bool = True) -> tuple["Outcomes", Booked, np.ndarray]:
+    """The legs that the trade loop finds, their results, and the code of each signal's disposition."""
+    from strategy_pipeline.backtest.simulator import simulate
+
+    rules = rules_of(prepared.config, final=final)
+    out, verdict = simulate(prepared.bars, prepared.arrays, rules, prepared.entry, prepared.verdict)
+    return out, book(out, prepared), verdict
+
+
+def trades_of(prepared: Prepared, run: str, data_hash: str) -> pl.DataFrame:
+    """The trades of one preparation as rows of ``backtest_trades`` under the id of a run."""
+    out, booked, _ = outcomes_of(prepared)
+    ids = _trade_ids(out, prepared.signals, prepared.config)
+    return _trades(prepared, out, booked, run, data_hash, ids)
+
+
 def _simulated(
     prepared: Prepared, data_hash: str, final: bool
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Trades, dispositions, daily profit and undecided signals of one timeframe."""
-    from strategy_pipeline.backtest.simulator import CARRIED, simulate
+    from strategy_pipeline.backtest.simulator import CARRIED
 
     config, signals = prepared.config, prepared.signals
-    out, verdict = simulate(
-        prepared.bars, prepared.arrays, rules_of(config, final=final), prepared.entry, prepared.verdict
-    )
-    booked = book(out, prepared)
+    out, booked, verdict = outcomes_of(prepared, final=final)
     run = run_id(config, data_hash)
     trade_ids = _trade_ids(out, signals, config)
     decided = pl.Series(verdict != CARRIED)
@@ -567,7 +630,7 @@ def _simulated(
     return (
         _trades(prepared, out, booked, run, data_hash, trade_ids),
         dispositions.filter(decided),
-        _daily(prepared, out, booked),
+        daily_profit(prepared, out, booked),
         signals.filter(~decided),
     )
 
@@ -705,7 +768,7 @@ def _option_columns(prepared: Prepared, out: "Outcomes") -> list[pl.Series]:
     ]
 
 
-def _daily(prepared: Prepared, out: "Outcomes", booked: Booked) -> pl.DataFrame:
+def daily_profit(prepared: Prepared, out: "Outcomes", booked: Booked) -> pl.DataFrame:
     """Profit per detector and session, marked at each close; entry costs on the first day, exit costs on the last."""
     bars = prepared.bars
     ends = np.flatnonzero(np.append(bars.session[1:] != bars.session[:-1], True))

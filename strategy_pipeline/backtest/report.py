@@ -31,7 +31,7 @@ from strategy_pipeline.backtest.statistics import (
     DetectorSummary,
     Group,
 )
-from strategy_pipeline.backtest.verdicts import SUPPORTING_METHODS
+from strategy_pipeline.backtest.verdicts import SUPPORTING_METHODS, Noise, OutOfSample
 from strategy_pipeline.lake import files
 from strategy_pipeline.lake.tables import DISPOSITIONS
 
@@ -43,7 +43,7 @@ JSON_KEYS = (
     "avgWin", "avgLoss", "avgWinPct", "avgLossPct", "sharpe", "sortino", "maxDrawdownPct", "psr", "dsr", "pbo",
     "nTrials", "ambiguousShare", "medianCostR", "avgBarsHeld", "verdict", "recommendation", "byRegime",
     "byTimeOfDay", "bySymbol", "config", "runId", "dataHash", "nEffective", "pValueAdjusted", "byIvBand",
-    "byDealerGamma",
+    "byDealerGamma", "gauntlet", "outOfSample",
 )  # fmt: skip
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -216,8 +216,41 @@ def _row(one: DetectorSummary, config: Mapping[str, object], run: Run) -> dict[s
         "byDealerGamma": [_group_row(group) for group in one.breakdowns["dealer_gamma"]],
         "nEffective": one.n_effective,
         "pValueAdjusted": one.p_value_adjusted,
+        "gauntlet": _noise_row(one.noise),
+        "outOfSample": _outside_row(one.out_of_sample),
     }
     return {key: _plain(values[key]) for key in JSON_KEYS}
+
+
+def _noise_row(noise: Noise | None) -> dict[str, object] | None:
+    if noise is None:
+        return None
+    return {
+        "status": noise.status,
+        "draws": noise.draws,
+        "totalTrades": noise.trades,
+        "expectancy": noise.expectancy.value,
+        "expectancyLow": noise.expectancy.low,
+        "expectancyHigh": noise.expectancy.high,
+        "standardError": noise.standard_error,
+        "pValueAdjusted": noise.p_value,
+    }
+
+
+def _outside_row(found: OutOfSample | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    return {
+        "method": found.method,
+        "folds": found.folds,
+        "totalTrades": found.trades,
+        "expectancy": found.expectancy.value,
+        "expectancyLow": found.expectancy.low,
+        "expectancyHigh": found.expectancy.high,
+        "expectancyLowAtDoubleCosts": found.low_at_double_costs,
+        "regimes": found.regimes,
+        "dsr": found.dsr,
+    }
 
 
 def _group_row(group: Group) -> dict[str, object]:

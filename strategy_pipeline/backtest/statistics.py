@@ -45,6 +45,7 @@ from strategy_pipeline.backtest.significance import (
     probabilistic_sharpe,
     superior_predictive_ability,
 )
+from strategy_pipeline.backtest.trials import Search
 from strategy_pipeline.backtest.verdicts import Coverage, Evidence, Noise, OutOfSample, recommendation_for, verdict_for
 from strategy_pipeline.lake.tables import DEALER_POSITIONINGS, EXIT_REASONS, IV_REGIMES, TIME_WINDOWS
 
@@ -496,6 +497,45 @@ def _block_interval(
     generator = generator_for(f"{detector}/blocks", settings.seed)
     drawn = block_totals(totals, draws=settings.group_draws, generator=generator, mean_block=length)
     return _estimate(float(net.sum() / net.size), _ratio(drawn[:, 0], drawn[:, 1]))
+
+
+def out_of_sample(
+    folds: pl.DataFrame,
+    trades: pl.DataFrame,
+    equity: pl.DataFrame,
+    search: Search,
+    *,
+    name: str,
+    settings: Settings,
+) -> OutOfSample | None:
+    """What a detector did on the test spans together, from its rows of the validation's tables; None without folds."""
+    if folds.is_empty():
+        return None
+    trades = trades.sort(["symbol", "signal_bar_end", "trade_id"])
+    net, gross = _floats(trades, "r_net"), _floats(trades, "r_gross")
+    sessions = trades["session"].to_physical().cast(pl.Int64).to_numpy()
+    stream = f"{name}/out of sample"
+    expectancy = expectancy_interval(net, sessions, name=stream, settings=settings)
+    doubled = expectancy_interval(gross + 2.0 * (net - gross), sessions, name=stream, settings=settings)
+    returns = equity.sort("session")["daily_return"].to_numpy()
+    sharpe, shape = sharpe_ratio(returns, cash_rate=settings.cash_rate), skewness_and_kurtosis(returns)
+    dsr = None
+    if sharpe is not None and shape is not None and search.sharpe_variance is not None:
+        per_session = sharpe / math.sqrt(SESSIONS_PER_YEAR)
+        dsr = deflated_sharpe(
+            per_session, returns.size, *shape,
+            n_trials=search.n_trials, trial_sharpe_variance=search.sharpe_variance,
+        )  # fmt: skip
+    regimes = trades["regime_at_signal"].drop_nulls().value_counts()
+    return OutOfSample(
+        method=str(folds["method"][0]),
+        folds=folds.height,
+        trades=trades.height,
+        expectancy=expectancy,
+        low_at_double_costs=doubled.low,
+        regimes=int((regimes["count"] >= MINIMUM_TRADES_OF_A_GROUP).sum()),
+        dsr=dsr,
+    )
 
 
 def best_of_all(summaries: Sequence[DetectorSummary], settings: Settings) -> float | None:

@@ -1,6 +1,7 @@
 """The ``backtest`` command: materialises what the window needs, tests the detectors, returns the leaderboard."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -25,6 +26,30 @@ from strategy_pipeline.settings import Settings, load_watchlist
 UPSTREAM = ["corporate_actions", "historical_bars", "features"]
 
 
+@dataclass(frozen=True)
+class Studies:
+    """What is done beyond a plain test: choosing parameters fold by fold, and draws of noise of each kind (0: none).
+
+    A `study` holds its last sessions out; `open_holdout` judges on them, which works once.
+    """
+
+    validate: bool = False
+    noise_draws: int = 0
+    study: str = ""
+    open_holdout: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError for a holdout without a study."""
+        if self.open_holdout and not self.study:
+            raise SettingsError("--open-holdout needs --study: name the study whose last sessions were held out.")
+
+    @property
+    def assets(self) -> list[str]:
+        """The assets these studies are."""
+        validated = ["backtest_validation"] if self.validate or self.study else []
+        return [*validated, *(["noise_gauntlet"] if self.noise_draws else [])]
+
+
 def run(
     settings: Settings,
     progress: Progress,
@@ -35,6 +60,7 @@ def run(
     end: date,
     timeframe: str,
     output: Path | None,
+    studies: Studies,
 ) -> BacktestOutcome:
     """One run from files to features over window and warm-up, one for trades and report; raises PipelineError."""
     if timeframe not in (*FEATURE_TIMEFRAMES, NATIVE):
@@ -46,7 +72,7 @@ def run(
     with open_instance(settings) as instance:
         timeframes = timeframes_of(timeframe, names or _testable(Lake(settings.lake_location)))
         prepare(settings, definitions, instance, symbols, window, timeframes)
-        return test(definitions, instance, names, symbols, window, timeframe, output)
+        return test(definitions, instance, names, symbols, window, timeframe, output, studies)
 
 
 def _testable(lake: Lake) -> list[str]:
@@ -114,6 +140,7 @@ def test(
     window: tuple[str, str],
     timeframe: str,
     output: Path | None,
+    studies: Studies,
 ) -> BacktestOutcome:
     """Trades of all detectors (or of `names`) and the report in one run; the outcome to show."""
     choice = {
@@ -127,10 +154,12 @@ def test(
         definitions,
         instance,
         "run_backtests",
-        assets=["backtest_trades", "detector_leaderboard", "backtest_report"],
+        assets=["backtest_trades", *studies.assets, "detector_leaderboard", "backtest_report"],
         keys=(catalogue.ALL_NAMES[0], catalogue.ALL_NAMES[-1]),
         config={
             "backtest_trades": choice,
+            "backtest_validation": {**choice, "study": studies.study, "open_holdout": studies.open_holdout},
+            "noise_gauntlet": {**choice, "draws": studies.noise_draws},
             "backtest_report": {**choice, "output": str(output.expanduser().resolve()) if output else ""},
         },
         trigger="backtest",

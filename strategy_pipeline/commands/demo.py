@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from strategy_pipeline.commands.backtest import test
+from strategy_pipeline.commands.backtest import Studies, test
 from strategy_pipeline.commands.leaderboard import BacktestOutcome
 from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
@@ -57,7 +57,7 @@ def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, 
     with open_instance(own) as instance:
         _materialise_graph(definitions, instance, market.plan)
         _publish_again(definitions, instance, own, market)
-        outcome = test(definitions, instance, [], [], window, PLANTED_TIMEFRAME, None)
+        outcome = test(definitions, instance, [], [], window, PLANTED_TIMEFRAME, None, Studies())
     found = [str(row["detector"]) for row in outcome.rows if isinstance(row["low"], float) and row["low"] > 0.0]
     lines = [
         *outcome.lines,

@@ -76,7 +76,7 @@ class Inputs:
 def read_inputs(lake: Lake, raw_files: RawMirror, watchlist: Watchlist, config: BacktestChoice) -> Inputs:
     """What the run reads of its window; raises MissingDataError naming what was asked for and is not there."""
     timeframe = config.timeframe
-    first, last = _window(lake, config)
+    first, last = window_of(lake, config)
     wanted = list(config.symbols) or list(watchlist.symbols)
     of_symbols = pl.col("symbol").is_in(wanted)
     rows = _features(lake, timeframe, calendar.sessions_between(first, last), of_symbols)
@@ -91,7 +91,7 @@ def read_inputs(lake: Lake, raw_files: RawMirror, watchlist: Watchlist, config: 
     return Inputs(rows, tradable_bars(bars, actions, tested[0]), actions, context)
 
 
-def _window(lake: Lake, config: BacktestChoice) -> tuple[date, date]:
+def window_of(lake: Lake, config: BacktestChoice) -> tuple[date, date]:
     """First and last date to test."""
     if config.start and config.end:
         return date.fromisoformat(config.start), date.fromisoformat(config.end)

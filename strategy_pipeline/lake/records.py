@@ -89,7 +89,7 @@ class Holdout:
         if not self._sessions:
             raise HoldoutError(f"The study {study} holds no session out: give it a longer window.")
 
-    def open(self, now: datetime) -> tuple[date, ...]:
+    def unlock(self, now: datetime) -> tuple[date, ...]:
         """The held out sessions; raises HoldoutError, and records the attempt, when they were opened before."""
         attempt = 1
         while not self._lake.append(

@@ -612,6 +612,94 @@ HOLDOUT_OPENINGS = Table(
 )
 
 
+NOISE_VARIANTS = ("random_walk", "sign_flipped", "block_shuffled", "time_reversed")
+
+
+class NoiseGauntletSchema(dy.Schema):
+    """What a detector earned on one draw of noise, as sums from which means and clustered errors follow."""
+
+    run_id = text("Run whose bars the noise is made of", primary_key=True)
+    detector = text("Detector", primary_key=True)
+    variant = one_of(NOISE_VARIANTS, "How the noise was made; time_reversed is not judged", primary_key=True)
+    draw = dy.Int32(nullable=False, min=0, primary_key=True, metadata={"doc": "Number of the draw"})
+    seed = dy.Int64(nullable=False, min=0, metadata={"doc": "Seed of all draws"})
+    trades = dy.Int64(nullable=False, min=0, metadata={"doc": "Trades taken"})
+    sessions_traded = dy.Int64(nullable=False, min=0, metadata={"doc": "Sessions with a trade"})
+    sum_r_gross = number("Sum of R before costs", nullable=False)
+    sum_r_net = number("Sum of R after costs", nullable=False)
+    sum_squared_session_r = number("Sum over sessions of their R before costs, squared", nullable=False, min=0)
+    sum_session_r_trades = number("Sum over sessions of their R before costs times their trades", nullable=False)
+    sum_squared_session_trades = number("Sum over sessions of their trades, squared", nullable=False, min=0)
+
+
+NOISE_GAUNTLET = Table(
+    "noise_gauntlet",
+    NoiseGauntletSchema,
+    ("detector",),
+    ("detector", "variant", "draw"),
+    "Results of every detector on markets without an edge, made from the bars of a run.",
+)
+
+
+class ValidationFoldsSchema(dy.Schema):
+    """What was chosen on each train span and what it did on the test span (backtesting.md section 9)."""
+
+    run_id = text("Run whose configuration the sets vary", primary_key=True)
+    detector = text("Detector", primary_key=True)
+    fold = dy.Int32(nullable=False, min=0, primary_key=True, metadata={"doc": "Number of the fold, by test span"})
+    method = one_of(("walk-forward", "purged cross-validation", "holdout"), "How the spans were cut")
+    train_start = dy.Date(nullable=False, metadata={"doc": "First session trained on"})
+    train_end = dy.Date(nullable=False, metadata={"doc": "Last session trained on; folds may lie in between"})
+    test_start = dy.Date(nullable=False, metadata={"doc": "First session of the test span"})
+    test_end = dy.Date(nullable=False, metadata={"doc": "Last session of the test span"})
+    fitted = dy.Bool(nullable=False, metadata={"doc": "False when no set had enough trades, so the run's own was kept"})
+    stop_atr = number("Chosen stop, multiples of ATR", nullable=False, min_exclusive=0)
+    target_atr = number("Chosen target, multiples of ATR", nullable=False, min_exclusive=0)
+    max_hold_bars = dy.Int32(nullable=False, min=1, metadata={"doc": "Chosen hold limit, bars"})
+    min_score = number("Chosen least score, 0-100", nullable=False, min=0, max=100)
+    train_trades = dy.Int64(nullable=False, min=0, metadata={"doc": "Trades of the chosen set after purging"})
+    train_expectancy_low_r = number("Lower 95 % bound of its mean R in training; null when nothing was fitted")
+    test_trades = dy.Int64(nullable=False, min=0, metadata={"doc": "Trades on the test span"})
+    test_expectancy_r = number("Mean R on the test span; null without trades")
+
+
+VALIDATION_FOLDS = Table(
+    "validation_folds",
+    ValidationFoldsSchema,
+    ("detector",),
+    ("detector", "fold"),
+    "Parameters chosen in each fold of the validation, and what they did on sessions not trained on.",
+)
+
+OUT_OF_SAMPLE_TRADES = Table(
+    "out_of_sample_trades",
+    BacktestTradesSchema,
+    ("detector",),
+    ("detector", "symbol", "entry_at", "trade_id"),
+    "Trades on the test spans of the validation, each under the parameters chosen without it.",
+)
+
+
+class OutOfSampleEquitySchema(dy.Schema):
+    """Daily result of each detector's book on the test spans put together."""
+
+    run_id = text("Run whose configuration the sets vary", primary_key=True)
+    detector = text("Detector", primary_key=True)
+    session = dy.Date(nullable=False, primary_key=True, metadata={"doc": "Exchange date (XNYS)"})
+    pnl_usd = number("Result of the session, $", nullable=False)
+    daily_return = number("Result as a fraction of the initial equity", nullable=False)
+    equity_usd = number("Equity at the close, $", nullable=False)
+
+
+OUT_OF_SAMPLE_EQUITY = Table(
+    "out_of_sample_equity",
+    OutOfSampleEquitySchema,
+    ("detector",),
+    ("detector", "session"),
+    "The equity curve of every detector's book on sessions its parameters were not chosen on.",
+)
+
+
 # Words of the option tables (quant_methods.md sections 4, 5, 16.2), in the order of the specification.
 OPTION_TYPES = ("call", "put")
 EXERCISE_STYLES = ("american", "european")

@@ -57,7 +57,7 @@ KEYS = [
     "nTrials", "ambiguousShare", "medianCostR", "avgBarsHeld", "verdict", "recommendation", "byRegime",
     "byTimeOfDay", "bySymbol", "config", "runId", "dataHash",
     # What section 9 publishes besides.
-    "nEffective", "pValueAdjusted", "byIvBand", "byDealerGamma",
+    "nEffective", "pValueAdjusted", "byIvBand", "byDealerGamma", "gauntlet", "outOfSample",
 ]  # fmt: skip
 
 

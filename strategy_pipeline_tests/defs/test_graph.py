@@ -39,6 +39,8 @@ ASSETS = {
     "composite_signals": "signals",
     "backtest_trades": "backtests",
     "detector_leaderboard": "backtests",
+    "backtest_validation": "backtests",
+    "noise_gauntlet": "backtests",
     "backtest_report": "backtests",
 }
 PARENTS = {
@@ -96,7 +98,9 @@ PARENTS = {
         "market_regime_history",
     },
     "detector_leaderboard": {"backtest_trades"},
-    "backtest_report": {"backtest_trades"},
+    "backtest_validation": {"backtest_trades"},
+    "noise_gauntlet": {"backtest_trades"},
+    "backtest_report": {"backtest_trades", "backtest_validation", "noise_gauntlet"},
 }
 BLOCKING = {
     "historical_bars:contract_holds",

@@ -103,22 +103,22 @@ def test_only_tables_that_grow_are_appended_to(lake):
 def test_a_holdout_opens_once_and_every_further_attempt_is_refused_and_recorded(lake):
     holdout = Holdout(lake, "study-1", reversed(DAYS))
     assert holdout.openings().is_empty()
-    assert holdout.open(NOW) == tuple(DAYS)
+    assert holdout.unlock(NOW) == tuple(DAYS)
     for days_later in (1, 2):
         again = Holdout(lake, "study-1", DAYS)
         with pytest.raises(HoldoutError, match="The holdout of study-1 was opened on 2024-06-03 20:05 UTC"):
-            again.open(NOW + timedelta(days=days_later))
+            again.unlock(NOW + timedelta(days=days_later))
     told = holdout.openings()
     assert told["attempt"].to_list() == [1, 2, 3]
     assert told["granted"].to_list() == [True, False, False]
     assert told["first_session"].to_list() == [DAYS[0]] * 3
-    assert Holdout(lake, "study-2", DAYS).open(NOW) == tuple(DAYS)
+    assert Holdout(lake, "study-2", DAYS).unlock(NOW) == tuple(DAYS)
 
 
 def test_of_many_who_open_a_holdout_at_once_one_is_let_in(lake):
     def let_in(_: int) -> bool:
         try:
-            return bool(Holdout(lake, "study", DAYS).open(NOW))
+            return bool(Holdout(lake, "study", DAYS).unlock(NOW))
         except HoldoutError:
             return False
 

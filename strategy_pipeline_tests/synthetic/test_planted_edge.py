@@ -3,6 +3,7 @@
 The way through the pure functions only; the same through Dagster is the demo's own test.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,8 @@ from strategy_pipeline.analytics.features import compute_features
 from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.backtest.inputs import run_detectors, tradable_bars
 from strategy_pipeline.backtest.statistics import DetectorSummary, summarise
+from strategy_pipeline.backtest.trials import search_of
+from strategy_pipeline.backtest.verdicts import Evidence
 from strategy_pipeline.detectors.catalogue import CATALOGUE
 from strategy_pipeline.detectors.inputs import OPTION_INPUTS
 from strategy_pipeline.ingestion.bars import historical_bars
@@ -20,6 +23,7 @@ from strategy_pipeline.ingestion.flat_files import LocalFlatFileStore
 from strategy_pipeline.ingestion.layout import DATASETS, key_for
 from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.ingestion.parse import ParsedFile, parse_aggregates, watched_symbols
+from strategy_pipeline.lake.tables import INSTANT
 from strategy_pipeline.market.calendar import session_frame
 from strategy_pipeline.market.symbols import instruments_frame
 from strategy_pipeline.synthetic.files import DIVIDENDS_KEY, SPLITS_KEY, SyntheticMarket
@@ -56,12 +60,21 @@ def _summaries(market: SyntheticMarket, folder: Path) -> dict[str, DetectorSumma
         BacktestConfig(timeframe=PLANTED_TIMEFRAME),
         [one.name for one in CATALOGUE if OPTION_INPUTS.isdisjoint(one.inputs_required)],
     )
+    moment = pl.lit(datetime(2030, 1, 1, tzinfo=UTC)).cast(INSTANT)
+    trials = pl.concat([one.trials for one in tables.values()]).with_columns(evaluated_at=moment)
+    names = trials["detector"].to_list()
+    run = BacktestConfig(timeframe=PLANTED_TIMEFRAME).content_hash
+    looked = {name: search_of(trials, name, sessions, detectors=names, config_hash=run) for name in names}
     found = summarise(
         pl.concat([one.trades for one in tables.values()]),
         pl.concat([one.dispositions for one in tables.values()]),
         pl.concat([one.coverage for one in tables.values()]),
         pl.concat([one.equity for one in tables.values()]),
         session_frame(sessions[0], sessions[-1]).select("session", "minutes"),
+        evidence={
+            name: Evidence(n_trials=one.n_trials, trial_sharpe_variance=one.sharpe_variance)
+            for name, one in looked.items()
+        },
     )
     return {one.detector: one for one in found}
 
@@ -79,6 +92,15 @@ def test_the_planted_edge_is_found_after_costs_and_no_other_detector_shows_one(
     planted: dict[str, DetectorSummary],
 ) -> None:
     assert _above_zero(planted) == {PLANTED_DETECTOR}
+
+
+def test_the_planted_edge_is_not_explained_by_the_number_of_detectors_that_were_tried(
+    planted: dict[str, DetectorSummary],
+) -> None:
+    # backtesting.md section 9, planted-edge power test.
+    assert planted[PLANTED_DETECTOR].dsr is not None
+    assert planted[PLANTED_DETECTOR].dsr > 0.95
+    assert {name for name, one in planted.items() if (one.dsr or 0.0) > 0.8} == {PLANTED_DETECTOR}
 
 
 def test_the_evidence_rests_on_many_trades_sessions_and_symbols(planted: dict[str, DetectorSummary]) -> None:

@@ -6,6 +6,7 @@ import dagster as dg
 
 from strategy_pipeline.defs.assets.backtests import backtest_assets
 from strategy_pipeline.defs.assets.bars import bars_assets
+from strategy_pipeline.defs.assets.evidence import evidence_assets
 from strategy_pipeline.defs.assets.features import features_assets
 from strategy_pipeline.defs.assets.flat_files import flat_file_assets
 from strategy_pipeline.defs.assets.flow import conditions_assets, flow_assets
@@ -39,7 +40,7 @@ def all_assets(models: Mapping[str, SqlModel]) -> dict[str, list[dg.AssetsDefini
         "volatility": volatility_assets,
         "features": features_assets,
         "signals": signal_assets,
-        "backtests": backtest_assets,
+        "backtests": [*backtest_assets, *evidence_assets],
     }
     in_sql = sql_assets(models)
     return {group: [*groups.get(group, ()), *in_sql.get(group, ())] for group in dict.fromkeys([*groups, *in_sql])}

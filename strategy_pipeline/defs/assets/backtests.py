@@ -13,9 +13,10 @@ from strategy_pipeline.backtest.charts import equity_chart, forest_plot, r_histo
 from strategy_pipeline.backtest.config import CODE_VERSION as BACKTEST_VERSION
 from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.backtest.drawing import markdown_image
+from strategy_pipeline.backtest.gauntlet import judged
 from strategy_pipeline.backtest.inputs import DetectorTables, run_detectors
 from strategy_pipeline.backtest.report import Run, leaderboard_rows, write_report
-from strategy_pipeline.backtest.statistics import DetectorSummary, best_of_all, pool, summarise
+from strategy_pipeline.backtest.statistics import DetectorSummary, best_of_all, out_of_sample, pool, summarise
 from strategy_pipeline.backtest.statistics import Settings as StatisticsSettings
 from strategy_pipeline.backtest.trials import NO_TRIALS, search_of
 from strategy_pipeline.backtest.verdicts import Evidence
@@ -29,7 +30,6 @@ from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.resources import Clock
 from strategy_pipeline.defs.table_metadata import describe_table
 from strategy_pipeline.detectors import catalogue
-from strategy_pipeline.detectors.declaration import Detector
 from strategy_pipeline.errors import MissingDataError
 from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.lake.records import TrialLedger
@@ -40,7 +40,11 @@ from strategy_pipeline.lake.tables import (
     BACKTEST_TRADES,
     FEATURES,
     INSTANT,
+    NOISE_GAUNTLET,
+    OUT_OF_SAMPLE_EQUITY,
+    OUT_OF_SAMPLE_TRADES,
     SIGNAL_DISPOSITIONS,
+    VALIDATION_FOLDS,
 )
 from strategy_pipeline.market import calendar
 from strategy_pipeline.settings import Settings, Watchlist
@@ -86,7 +90,7 @@ def backtest_trades(
         run = config.to_config()
         tables = run_detectors(inputs.features, inputs.bars, inputs.actions, run, names, inputs.context)
         ledger = TrialLedger(lake)
-        ledger.record(_evaluated([one.trials for one in tables.values()], clock.now()))
+        ledger.record(evaluated([one.trials for one in tables.values()], clock.now()))
         drawn = _pictures_by_detector(tables, run)
         for name in names:
             described[name] = _described(_write(lake, name, tables[name]), tables[name]) | drawn.get(name, {})
@@ -95,7 +99,11 @@ def backtest_trades(
 
 
 @dg.asset(
-    deps=[dg.AssetDep(backtest_trades, partition_mapping=dg.AllPartitionMapping())],
+    deps=[
+        dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping())
+        # By name: the module of the last two stands on this one.
+        for name in (backtest_trades.key, dg.AssetKey("backtest_validation"), dg.AssetKey("noise_gauntlet"))
+    ],
     code_version=BACKTEST_VERSION,
     kinds={"numba"},
     description="Statistics with intervals for every detector of the last run, as JSON, CSV and one HTML page.",
@@ -112,7 +120,7 @@ def backtest_report(
     if not config.only:
         tables = _without_detectors_of_an_absent_tape(tables)
     arguments, numbers, days = _for_statistics(tables, run)
-    evidence = _evidence(lake, tables, run, days)
+    evidence = _evidence(lake, tables, run, days, numbers)
     summaries = summarise(*arguments, settings=numbers, evidence=evidence)
     pooled = pool(*arguments, settings=numbers)
     about = _about(tables, run, config, days, clock.now(), _symbols_of(lake, config, days))
@@ -134,26 +142,50 @@ def backtest_report(
     )
 
 
-def _evaluated(trials: Sequence[pl.DataFrame], now: datetime) -> pl.DataFrame:
+def evaluated(trials: Sequence[pl.DataFrame], now: datetime) -> pl.DataFrame:
     """Rows of the ledger: trials with the moment they were evaluated."""
     return pl.concat(trials).with_columns(evaluated_at=pl.lit(now.astimezone(UTC)).cast(INSTANT))
 
 
-def _evidence(lake: Lake, tables: DetectorTables, config: BacktestConfig, days: Sequence[date]) -> dict[str, Evidence]:
-    """What the ledger knows about each detector of the run."""
+def _evidence(
+    lake: Lake, tables: DetectorTables, config: BacktestConfig, days: Sequence[date], numbers: StatisticsSettings
+) -> dict[str, Evidence]:
+    """What ledger, validation and gauntlet know about each detector; studies of other runs do not count."""
     names = tables.coverage["detector"].to_list()
-    tested = [name for name in names if isinstance(catalogue.entry(name), Detector)]
+    # A detector whose inputs never were there was not looked at, so it is no rival of the others.
+    tested = tables.coverage.filter(pl.col("covered_symbol_sessions") > 0)["detector"].to_list()
     trials = TrialLedger(lake).read(tested, days[0], days[-1])
+    keys, mine = [{"detector": name} for name in names], pl.col("run_id") == run_of(lake, names)
+    noise = judged(lake.read(NOISE_GAUNTLET, keys, where=mine))
+    folds = lake.read(VALIDATION_FOLDS, keys, where=mine)
+    outside = lake.read(OUT_OF_SAMPLE_TRADES, keys, where=mine)
+    equity = lake.read(OUT_OF_SAMPLE_EQUITY, keys, where=mine)
     found = {}
     for name in tested:
+        own = pl.col("detector") == name
         search = search_of(trials, name, days, detectors=tested, config_hash=config.content_hash)
         found[name] = Evidence(
             n_trials=search.n_trials,
             n_effective=search.n_effective,
             trial_sharpe_variance=search.sharpe_variance,
             pbo=search.pbo,
+            noise=noise.get(name),
+            out_of_sample=out_of_sample(
+                folds.filter(own), outside.filter(own), equity.filter(own), search, name=name, settings=numbers
+            ),
         )
     return found
+
+
+def run_of(lake: Lake, names: Sequence[str]) -> str:
+    """The run that tested `names` last; raises MissingDataError when they were tested in different ones or not."""
+    coverage = lake.read(BACKTEST_COVERAGE, [{"detector": name} for name in names], columns=["run_id"])
+    runs: list[str] = coverage["run_id"].unique().to_list()
+    if len(runs) != 1:
+        raise MissingDataError(
+            "The detectors were tested in different runs or not at all: materialise backtest_trades for all of them."
+        )
+    return runs[0]
 
 
 def _write(lake: Lake, name: str, tables: DetectorTables) -> PartitionInfo:
@@ -190,11 +222,7 @@ def _read_results(lake: Lake, names: Sequence[str]) -> DetectorTables:
     coverage = lake.read(BACKTEST_COVERAGE, keys)
     equity = lake.read(BACKTEST_EQUITY, keys)
     trades, dispositions = lake.read(BACKTEST_TRADES, keys), lake.read(SIGNAL_DISPOSITIONS, keys)
-    runs = coverage["run_id"].unique().to_list()
-    if len(runs) != 1:
-        raise MissingDataError(
-            "The detectors were tested in different runs or not at all: materialise backtest_trades for all of them."
-        )
+    run_of(lake, names)
     order = pl.col("detector").replace_strict({name: at for at, name in enumerate(names)}, return_dtype=pl.Int64)
     return DetectorTables(trades, dispositions, equity, coverage.sort(order), NO_TRIALS)
 
