@@ -99,6 +99,56 @@ def forest_plot(summaries: Sequence[DetectorSummary], *, title: str = "") -> str
     return canvas.svg()
 
 
+def gauntlet_forest(summaries: Sequence[DetectorSummary]) -> str:
+    """Expectancy before costs on the real market and, in grey below it, on noise, for detectors that ran on both."""
+    rows = [row for row in forest_order(summaries) if row.noise is not None and row.testable]
+    n_end, plot_start, plot_end, row_height, top, width = 246.0, 270.0, 700.0, 34.0, 62.0, 940.0
+    bottom = top + row_height * max(1, len(rows))
+    trades = sum(row.noise.trades for row in rows if row.noise is not None)
+    head = f"Before costs: the market (colour) and noise (grey), R per trade (n = {trades:,} trades on noise)"
+    told = [
+        f"{row.detector}: {interval_text(row.expectancy_gross)} R, on noise {interval_text(row.noise.expectancy)} R, "
+        f"{row.noise.status}"
+        for row in rows
+        if row.noise is not None
+    ]
+    canvas = Canvas(width, bottom + 36.0, head, "; ".join(told))
+    canvas.text(0, 16, head, INK, 14, weight=600)
+    bounds = [0.0]
+    for row in rows:
+        solid = [row.expectancy_gross] if row.trades >= MINIMUM_TRADES_OF_A_GROUP else []
+        for estimate in (*solid, *([row.noise.expectancy] if row.noise is not None else [])):
+            bounds += [bound for bound in (estimate.low, estimate.value, estimate.high) if bound is not None]
+    low, high = padded(min(bounds), max(bounds))
+    scale = Scale(low, high, plot_start, plot_end)
+    step = tick_step(low, high, 7)
+    for tick in ticks(low, high, step):
+        canvas.line(scale(tick), top - 6, scale(tick), bottom + 4, GRID)
+        canvas.text(scale(tick), bottom + 20, tick_text(tick, step), MUTED, 11, "middle")
+    canvas.line(scale(0.0), top - 12, scale(0.0), bottom + 6, INK, 1.3)
+    canvas.text(n_end, top - 16, "n on noise", FAINT, 11, "end")
+    canvas.text(plot_end + 22, top - 16, "mean R on noise [95 % interval]", FAINT, 11)
+    for index, row in enumerate(rows):
+        noise = row.noise
+        assert noise is not None
+        y = top + row_height * (index + 0.5)
+        canvas.text(4, y + 4, row.detector, INK, 12)
+        canvas.text(n_end, y + 4, f"{noise.trades:,}", INK, 12, "end")
+        colour = _verdict_colour(row.expectancy_gross)
+        for estimate, height, paint in ((row.expectancy_gross, y - 6, colour), (noise.expectancy, y + 6, GREY)):
+            if estimate.value is None:
+                continue
+            if estimate.low is not None and estimate.high is not None:
+                canvas.line(
+                    scale.clamped(estimate.low), height, scale.clamped(estimate.high), height, paint, 3.0, cap="round"
+                )
+            if scale.low <= estimate.value <= scale.high:
+                canvas.circle(scale(estimate.value), height, 4.0, paint)
+        words = f"{interval_text(noise.expectancy)} {noise.status}"
+        canvas.text(plot_end + 22, y + 4, words, LOSS if noise.status == "failed" else MUTED, 12)
+    return canvas.svg()
+
+
 def forest_order(summaries: Sequence[DetectorSummary]) -> list[DetectorSummary]:
     """Best lower bound first; then without interval, without trades, and not testable; names break ties."""
 
@@ -122,10 +172,12 @@ def equity_chart(
     *,
     trades: int,
     title: str = "Equity and drawdown",
+    fold_starts: Sequence[date] = (),
 ) -> str:
     """Book value in % of the initial equity over sessions, with the drawdown from its peak below.
 
-    The grey cone is where 95 % of books without an edge but with the same daily spread would be at each session.
+    The grey cone is where 95 % of books without an edge but with the same daily spread would be at each session. A
+    dashed line marks each session of `fold_starts`, where parameters chosen on other sessions begin to act.
     """
     head = f"{title} (n = {trades:,})"
     canvas = Canvas(
@@ -156,6 +208,11 @@ def equity_chart(
         outline += [(across(float(i)), up(float(-cone[i]))) for i in reversed(shown)]
         canvas.area(outline, FAINT, 0.13)
     canvas.line(left, up(0.0), right, up(0.0), INK, 1.1)
+    place = {day: index for index, day in enumerate(sessions)}
+    for number, day in enumerate(fold_starts, start=1):
+        x = across(float(place[day]))
+        canvas.line(x, top, x, bottom, AMBER, 1.0, "3 3")
+        canvas.text(x + 3, top + 9, str(number), AMBER, 10, halo=True)
     canvas.polyline([(across(x), up(y)) for x, y in thinned(steps, gain)], colour, 1.8)
     canvas.text(0, 30, "% of initial equity; grey: 95 % of books without an edge", FAINT, 10.5)
     deepest = min(float(depth.min()), -1e-9)

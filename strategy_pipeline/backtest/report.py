@@ -21,7 +21,7 @@ import polars as pl
 from strategy_pipeline.backtest import charts
 from strategy_pipeline.backtest.charts import interval_text
 from strategy_pipeline.backtest.drawing import DASH, signed
-from strategy_pipeline.backtest.estimates import Estimate, ProfitFactor
+from strategy_pipeline.backtest.estimates import Estimate, ProfitFactor, max_drawdown
 from strategy_pipeline.backtest.option_runs import HEADLINE_RUNG
 from strategy_pipeline.backtest.option_summary import summarise_options
 from strategy_pipeline.backtest.statistics import (
@@ -337,6 +337,7 @@ def html_text(
         _section(
             "forest", "Every detector, with its uncertainty", charts.forest_plot(summaries), _gauntlet_note(summaries)
         ),
+        _gauntlet_section(ordered),
         _section("leaderboard", "Leaderboard", _leaderboard(ordered), _leaderboard_note(run)),
         _pooled_section(pooled, trades, sessions, run),
         *[
@@ -437,12 +438,31 @@ def _note(words: str) -> str:
     return f"<p class=note>{escape(words)}</p>"
 
 
+def _gauntlet_section(ordered: Sequence[DetectorSummary]) -> str:
+    """The forest of the gauntlet with what the gate asks; nothing when it was not run."""
+    if not any(one.noise for one in ordered):
+        return ""
+    draws = max(one.noise.draws for one in ordered if one.noise)
+    return _section(
+        "gauntlet",
+        "The same detectors on noise",
+        charts.gauntlet_forest(ordered),
+        _note(
+            f"{draws} markets of each kind without an edge, made from this run's own bars: random walks, flipped "
+            "signs, shuffled blocks. Passed: before costs the mean is under three standard errors (session clusters) "
+            "from zero with an adjusted p above .01, and after costs it is below zero. A detector that traded on fewer "
+            "than ten sessions of noise is not exercised, which is not passed."
+        ),
+    )
+
+
 def _gauntlet_note(summaries: Sequence[DetectorSummary]) -> str:
     shown = sum(one.testable for one in summaries)
+    words = "not run." if not any(one.noise for one in summaries) else "see below."
     return _note(
         f"Mean result per trade in R (one R is the distance from entry to the initial stop), net of costs, for {shown} "
         "testable detectors. Intervals: 95 %, bootstrap over whole sessions; one interval in twenty misses the truth, "
-        "so with many detectors one of them may look good by luck: see the adjusted p. Noise gauntlet: not run."
+        "so with many detectors one of them may look good by luck: see the adjusted p. Noise gauntlet: " + words
     )
 
 
@@ -559,6 +579,16 @@ def _pictures(one: DetectorSummary, trades: pl.DataFrame, sessions: Sequence[dat
         charts.fill_fan(r["r_worst"], r["r_net"], r["r_best"], ambiguous=ambiguous),
         charts.cost_curve(one.costs, trades=one.trades),
     ]
+    found = one.out_of_sample
+    if found is not None and found.trades:
+        outside = np.array(found.daily_pnl_usd)
+        drawn.append(
+            charts.equity_chart(
+                found.sessions, outside, run.initial_equity_usd,
+                max_drawdown(outside, run.initial_equity_usd, found.sessions), trades=found.trades,
+                title=f"Out of sample, {found.method}", fold_starts=found.fold_starts,
+            )
+        )  # fmt: skip
     return "<div class=pictures>" + "".join(f"<figure>{svg}</figure>" for svg in drawn) + "</div>"
 
 
@@ -590,6 +620,8 @@ def _facts(one: DetectorSummary) -> str:
         ("Deepest drawdown", drawdown),
         ("PSR against zero", _plain_number(one.psr, 3)),
         ("Deflated Sharpe", _known_or_why(one.dsr, one.dsr_missing_because)),
+        ("Out of sample", _outside_text(one.out_of_sample)),
+        ("On noise, before costs", _noise_text(one.noise)),
         ("PBO", _known_or_why(one.pbo, one.pbo_missing_because)),
         ("Trials counted", _trials_text(one)),
         ("Shortest convincing record", f"{math.ceil(track):,} sessions" if track is not None else DASH),
@@ -785,6 +817,21 @@ def _value_text(value: object) -> str:
 
 def _known_or_why(value: float | None, why: str | None) -> str:
     return f"{value:.3f}" if value is not None else f"unknown: {why or DASH}"
+
+
+def _outside_text(found: OutOfSample | None) -> str:
+    if found is None:
+        return "not validated: parameters were fixed beforehand"
+    return (
+        f"{interval_text(found.expectancy)} R, n = {found.trades:,} in {found.folds} folds of {found.method}; "
+        f"DSR {_plain_number(found.dsr)}"
+    )
+
+
+def _noise_text(noise: Noise | None) -> str:
+    if noise is None:
+        return "gauntlet not run"
+    return f"{noise.status}: {interval_text(noise.expectancy)} R, n = {noise.trades:,}"
 
 
 def _trials_text(one: DetectorSummary) -> str:

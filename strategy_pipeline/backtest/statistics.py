@@ -517,7 +517,8 @@ def out_of_sample(
     stream = f"{name}/out of sample"
     expectancy = expectancy_interval(net, sessions, name=stream, settings=settings)
     doubled = expectancy_interval(gross + 2.0 * (net - gross), sessions, name=stream, settings=settings)
-    returns = equity.sort("session")["daily_return"].to_numpy()
+    equity = equity.sort("session")
+    returns = equity["daily_return"].to_numpy()
     sharpe, shape = sharpe_ratio(returns, cash_rate=settings.cash_rate), skewness_and_kurtosis(returns)
     dsr = None
     if sharpe is not None and shape is not None and search.sharpe_variance is not None:
@@ -535,6 +536,9 @@ def out_of_sample(
         low_at_double_costs=doubled.low,
         regimes=int((regimes["count"] >= MINIMUM_TRADES_OF_A_GROUP).sum()),
         dsr=dsr,
+        sessions=tuple(equity["session"]),
+        daily_pnl_usd=tuple(equity["pnl_usd"]),
+        fold_starts=tuple(folds["test_start"].sort()),
     )
 
 

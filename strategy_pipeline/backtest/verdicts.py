@@ -4,7 +4,8 @@ Belongs here: the rules of the two tables of verdicts and recommendations. Does 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 
 from strategy_pipeline.backtest.estimates import Estimate, describe
 from strategy_pipeline.detectors import catalogue
@@ -48,7 +49,8 @@ class OutOfSample:
     """What a detector did on sessions its parameters were not chosen on.
 
     `method`: one of OUT_OF_SAMPLE_METHODS. `expectancy` in R after costs, `low_at_double_costs` the lower bound of the
-    interval at twice the costs; `regimes` counts market regimes with 20 trades or more.
+    interval at twice the costs; `regimes` counts market regimes with 20 trades or more. `daily_pnl_usd` belongs to
+    `sessions`, of which `fold_starts` begin a test span.
     """
 
     method: str
@@ -58,6 +60,9 @@ class OutOfSample:
     low_at_double_costs: float | None
     regimes: int
     dsr: float | None
+    sessions: tuple[date, ...] = field(default=(), repr=False)
+    daily_pnl_usd: tuple[float, ...] = field(default=(), repr=False)
+    fold_starts: tuple[date, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from strategy_pipeline.backtest import charts, drawing, estimates, report
 from strategy_pipeline.backtest import statistics as stats
 from strategy_pipeline.backtest.estimates import Drawdown, Estimate
 from strategy_pipeline.backtest.statistics import DetectorSummary, Settings
-from strategy_pipeline.backtest.verdicts import Coverage
+from strategy_pipeline.backtest.verdicts import Coverage, Noise, OutOfSample
 from strategy_pipeline.errors import StorageError
 from strategy_pipeline.lake import files
 from strategy_pipeline.lake.tables import BACKTEST_TRADES, SIGNAL_DISPOSITIONS, Table
@@ -474,3 +474,39 @@ def test_importing_the_report_loads_no_heavy_library() -> None:
     )
     found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def with_evidence(study: Study) -> list[DetectorSummary]:
+    """The summaries of the study, one of them with a gauntlet and folds."""
+    outside = OutOfSample(
+        "walk-forward", 2, 30, Estimate(0.2, 0.05, 0.4), 0.01, 1, 0.9, tuple(study.days[20:]),
+        tuple(50.0 for _ in study.days[20:]), (study.days[20], study.days[40]),
+    )  # fmt: skip
+    noise = Noise("failed", 20, 4_321, Estimate(0.31, 0.21, 0.41), 0.05, 0.0001)
+    return [
+        replace(one, noise=noise, out_of_sample=outside) if one.detector == "planted_long" else one
+        for one in study.summaries
+    ]
+
+
+def test_the_page_shows_the_gauntlet_beside_the_market_and_the_folds_on_the_curve(study: Study) -> None:
+    plain = study.html()
+    assert "id=gauntlet" not in plain
+    assert "Noise gauntlet: not run." in plain
+    page = report.html_text(with_evidence(study), study.pooled, study.trades, study.days, RUN)
+    section = page.split("id=gauntlet")[1].split("</section>")[0]
+    assert "n = 4,321 trades on noise" in section
+    assert "+0.31 [+0.21, +0.41] failed" in section
+    assert "20 markets of each kind without an edge" in section
+    assert "Out of sample, walk-forward (n = 30)" in page
+    # Two folds, so two dashed lines more than without them.
+    assert page.count('stroke-dasharray="3 3"') - plain.count('stroke-dasharray="3 3"') == 2
+    assert "nothing was held out" not in page
+
+
+def test_the_file_holds_the_evidence_of_other_studies_or_null(study: Study) -> None:
+    rows = {row["detector"]: row for row in json.loads(report.json_text(with_evidence(study), RUN))}
+    assert rows["ordinary_long"]["gauntlet"] is None
+    assert rows["ordinary_long"]["outOfSample"] is None
+    assert rows["planted_long"]["gauntlet"]["status"] == "failed"
+    assert rows["planted_long"]["outOfSample"]["expectancyLowAtDoubleCosts"] == 0.01
