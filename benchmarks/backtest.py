@@ -22,7 +22,18 @@ import numpy as np
 import polars as pl
 
 from strategy_pipeline.backtest.config import BacktestConfig
-from strategy_pipeline.backtest.engine import Prepared, book, prepare, rules_of, run_backtest, simulate_signals, sweep
+from strategy_pipeline.backtest.engine import (
+    Prepared,
+    book,
+    prepare,
+    prepare_run,
+    rules_of,
+    run_backtest,
+    simulate_signals,
+    sweep,
+)
+from strategy_pipeline.backtest.parameter_sets import evaluate_sets, evaluate_thresholds, grid
+from strategy_pipeline.backtest.statistics import Settings, best_of_all, summarise
 from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.detectors.inputs import INPUT_DTYPES, TREND_STATE_DTYPE
 from strategy_pipeline.market.calendar import session, sessions_between
@@ -202,6 +213,32 @@ def main() -> None:
         "max_hold_bars": draw.integers(4, 61, 1000),
     })  # fmt: skip
     figures["sweep of 1,000 sets, s"] = median_seconds(lambda: sweep(prepared, sets), 5)
+    rows = feature_rows("15m")
+    run_config = BacktestConfig(timeframe="15m")
+    names = rows["symbol"].unique().to_list()
+    parts = prepare_run(rows, bars, detectors, None, run_config, SESSIONS)
+    sets_of_exits = grid(run_config)
+
+    def kept() -> object:
+        return evaluate_sets(parts[0], sets_of_exits, SESSIONS)
+
+    figures["54 sets with every trade kept, all detectors, s"] = median_seconds(kept, 3)
+    gates = [
+        {"rvol_above": 1.0 + 0.05 * (at % 40), "vwap_distance_above_pct": 0.04 * (at // 40)} for at in range(1_000)
+    ]
+
+    def thresholds() -> object:
+        return evaluate_thresholds(rows, bars, "breakout_bullish", gates, None, run_config, SESSIONS, names)
+
+    figures["1,000 sets of thresholds with their trials, s"] = median_seconds(thresholds, 1)
+    whole_run = run_backtest(rows, bars, detectors, None, run_config, SESSIONS)
+    minutes = pl.DataFrame({"session": SESSIONS, "minutes": [session(day).minutes for day in SESSIONS]})
+    told = (whole_run.trades, whole_run.dispositions, whole_run.coverage, whole_run.daily_equity, minutes)
+    for draws in (1_000, 10_000):
+        numbers = Settings(draws=draws, group_draws=min(draws, 2_000))
+        figures[f"statistics of all detectors, {draws:,} draws, s"] = median_seconds(
+            lambda numbers=numbers: best_of_all(summarise(*told, settings=numbers), numbers), 3
+        )
     found = peers(prepared, trades, 10)
     if found is None:
         print("vectorbt and backtesting.py are not here: set BENCH_PEER_PYTHON to an interpreter that has them.")

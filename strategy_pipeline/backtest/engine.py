@@ -332,8 +332,11 @@ def _market(options: OptionMarket | None) -> OptionMarket:
     return options
 
 
-def data_hashes(prepared: Prepared) -> dict[str, str]:
-    """Hash of the bars, of each detector's own signals, and of the option marks of the run if any, by detector."""
+def data_hashes(prepared: Prepared, active: np.ndarray | None = None) -> dict[str, str]:
+    """Hash of the bars, of each detector's own signals, and of the option marks of the run if any, by detector.
+
+    `active` says which of the signals count; without it all do.
+    """
     shared = hashlib.blake2b(prepared.execution.content_hash.encode(), digest_size=16)
     if prepared.held is not None:
         marks = prepared.held.marks
@@ -342,7 +345,8 @@ def data_hashes(prepared: Prepared) -> dict[str, str]:
                 shared.update(np.ascontiguousarray(values).data)
     found = {}
     for at, name in enumerate(dict.fromkeys(prepared.signals["detector"].to_list())):
-        own = np.flatnonzero(prepared.arrays.detector == at)
+        mine = prepared.arrays.detector == at
+        own = np.flatnonzero(mine if active is None else mine & active)
         digest = shared.copy()
         for column in ("symbol", "gate_reason"):
             digest.update("|".join(prepared.signals[column].gather(own).fill_null("").to_list()).encode())

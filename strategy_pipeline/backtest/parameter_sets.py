@@ -15,12 +15,14 @@ import polars as pl
 
 from strategy_pipeline.backtest import validation
 from strategy_pipeline.backtest.config import BacktestConfig
-from strategy_pipeline.backtest.engine import Prepared, daily_profit, outcomes_of, trades_of
+from strategy_pipeline.backtest.engine import Prepared, daily_profit, data_hashes, outcomes_of, prepare_run, trades_of
 from strategy_pipeline.backtest.estimates import FloatArray
 from strategy_pipeline.backtest.execution import MINUTE_US
 from strategy_pipeline.backtest.trials import NO_TRIALS, trial_rows
 from strategy_pipeline.backtest.validation import Fold
+from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.detectors.declaration import Detector
+from strategy_pipeline.detectors.evaluate import open_gates
 from strategy_pipeline.errors import SettingsError
 from strategy_pipeline.lake.tables import BACKTEST_TRADES, OUT_OF_SAMPLE_EQUITY, VALIDATION_FOLDS
 from strategy_pipeline.market.timeframes import MINUTES
@@ -88,15 +90,59 @@ def evaluate_sets(prepared: Prepared, configs: Sequence[BacktestConfig], session
     """
     if prepared.config.target_mode != "fixed_atr":
         raise SettingsError("Parameter sets are multiples of ATR: use target_mode fixed_atr.")
+    return _results(prepared, [prepared.under(config) for config in configs], sessions)
+
+
+def evaluate_thresholds(
+    features: pl.DataFrame,
+    bars: pl.DataFrame,
+    name: str,
+    thresholds: Sequence[Mapping[str, float]],
+    actions: pl.DataFrame | None,
+    config: BacktestConfig,
+    sessions: Sequence[date],
+    symbols: Sequence[str],
+) -> tuple[SetResults, pl.DataFrame]:
+    """Trades of one detector under many sets of its thresholds, and their rows of ``trial_ledger``.
+
+    Gates are evaluated as columns, one a set; the scores and the bars do not depend on thresholds and are made once.
+    Sets are exactly what runs with ``catalogue.rebound`` give. `features` and `bars` as in ``run_backtest``.
+    """
+    declared = [catalogue.rebound(name, one) for one in thresholds]
+    timeframe = declared[0].timeframe if config.timeframe == "native" else config.timeframe
+    days = sorted(set(sessions))
+    rows = features.filter(pl.col("session").is_in(days) & (pl.col("timeframe").cast(pl.String) == timeframe))
+    gates = open_gates(declared, rows)
+    wide = gates.select(pl.any_horizontal(pl.all())).to_series()
+    opened, gates = rows.filter(wide), gates.filter(wide)
+    # The loosest gate lets through what any set does; which set a signal belongs to is a mask.
+    loosest = replace(declared[0], gate=pl.lit(True))
+    if opened.is_empty():
+        raise SettingsError(f"{name} fires under none of the thresholds: loosen them or choose another window.")
+    (part,) = prepare_run(opened, bars, [loosest], actions, config, days)
+    key = dict(zip(zip(opened["symbol"], opened["bar_end"], strict=True), range(opened.height), strict=True))
+    place = np.array([key[one] for one in zip(part.signals["symbol"], part.signals["bar_end"], strict=True)])
+    active = gates.to_numpy()[place].T
+    sets = [replace(part, entry=np.where(mask, part.entry, -1)) for mask in active]
+    results = _results(part, sets, days)
+    trials = [
+        trial_rows(detector, [config], days, symbols, data_hashes(part, mask)[name], results.daily_returns[at],
+                   results.n_trades[at])
+        for at, (detector, mask) in enumerate(zip(declared, active, strict=True))
+    ]  # fmt: skip
+    return results, pl.concat(trials)
+
+
+def _results(prepared: Prepared, variants: Sequence[Prepared], sessions: Sequence[date]) -> SetResults:
+    """Trades and daily returns of variants of one preparation, which have its bars and signals."""
     clock, days = prepared.execution.clock, sorted(set(sessions))
     names = tuple(dict.fromkeys(prepared.signals["detector"].to_list()))
     place = {day: at for at, day in enumerate(days)}
-    returns = np.zeros((len(configs), len(names), len(days)))
-    counts = np.zeros((len(configs), len(names)), np.int64)
+    returns = np.zeros((len(variants), len(names), len(days)))
+    counts = np.zeros((len(variants), len(names)), np.int64)
     number = {name: at for at, name in enumerate(names)}
     parts = []
-    for at, config in enumerate(configs):
-        own = prepared.under(config)
+    for at, own in enumerate(variants):
         out, booked, _ = outcomes_of(own)
         signal, exits = out.signal, out.exit
         entered = own.arrays.session[signal]
@@ -113,13 +159,13 @@ def evaluate_sets(prepared: Prepared, configs: Sequence[BacktestConfig], session
         counts[at] = np.bincount(own.arrays.detector[signal], minlength=len(names))
         for detector, day, pnl in daily_profit(own, out, booked).select("detector", "session", "pnl_usd").iter_rows():
             if day in place:
-                returns[at, number[detector], place[day]] = pnl / config.initial_equity_usd
+                returns[at, number[detector], place[day]] = pnl / own.config.initial_equity_usd
     joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
     whole = [column.astype(np.int64) for column in joined[:5]]
     set_of, detector_of, session_of, label_start, label_end = whole
     return SetResults(
-        tuple(configs), names, tuple(days), set_of, detector_of, session_of, label_start, label_end, joined[5],
-        returns, counts,
+        tuple(one.config for one in variants), names, tuple(days), set_of, detector_of, session_of, label_start,
+        label_end, joined[5], returns, counts,
     )  # fmt: skip
 
 

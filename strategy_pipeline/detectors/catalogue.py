@@ -3,7 +3,10 @@
 Reports list all seventeen names, so that "not tested" is never mistaken for "no trades".
 """
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 
 from strategy_pipeline.detectors.breakout import breakout
 from strategy_pipeline.detectors.declaration import Detector
@@ -25,8 +28,8 @@ NO_OPTION_DATA = "no option data"
 NO_OPTION_TRADES = "no option trades"
 REASONS = (NO_OPTION_DATA, NO_OPTION_TRADES)
 
-_TWINS = tuple(
-    family(side)
+_TWINS: tuple[Callable[..., Detector], ...] = tuple(
+    partial(family, side)
     for family in (
         breakout,
         mean_reversion,
@@ -39,15 +42,17 @@ _TWINS = tuple(
     )
     for side in SIDES
 )
-# The order of detectors.md section 3, then that of section 8.
-SEVENTEEN: tuple[Detector, ...] = (*_TWINS, eod_pin_setup())
-OF_THE_TAPE: tuple[Detector, ...] = tuple(
-    family(side) for family in (sweep_momentum, institutional_flow) for side in SIDES
+_OF_THE_TAPE: tuple[Callable[..., Detector], ...] = tuple(
+    partial(family, side) for family in (sweep_momentum, institutional_flow) for side in SIDES
 )
+# The order of detectors.md section 3, then that of section 8.
+SEVENTEEN: tuple[Detector, ...] = (*(declare() for declare in _TWINS), eod_pin_setup())
+OF_THE_TAPE: tuple[Detector, ...] = tuple(declare() for declare in _OF_THE_TAPE)
 CATALOGUE: tuple[Detector, ...] = (*SEVENTEEN, *OF_THE_TAPE)
 ALL_NAMES: tuple[str, ...] = tuple(detector.name for detector in CATALOGUE)
 
 _BY_NAME = {detector.name: detector for detector in CATALOGUE}
+_DECLARATIONS = dict(zip(ALL_NAMES, (*_TWINS, eod_pin_setup, *_OF_THE_TAPE), strict=True))
 
 
 def entry(name: str) -> Detector:
@@ -61,3 +66,16 @@ def select(names: Iterable[str] | None = None) -> tuple[Detector, ...]:
     """The declarations of `names` (all without names), in catalogue order."""
     wanted = set(ALL_NAMES if names is None else (entry(name).name for name in names))
     return tuple(detector for detector in CATALOGUE if detector.name in wanted)
+
+
+def rebound(name: str, thresholds: Mapping[str, float]) -> Detector:
+    """The declaration of that name with other numbers in its gate; those not named keep theirs.
+
+    Raises SettingsError when the detector has no threshold of a name.
+    """
+    known = dict(entry(name).thresholds)
+    if unknown := sorted(set(thresholds) - set(known)):
+        raise SettingsError(f"{name} has no threshold {', '.join(unknown)}: choose from {', '.join(known)}.")
+    declare = _DECLARATIONS[name]
+    own = inspect.signature(declare).parameters["thresholds"].default
+    return declare(thresholds=replace(own, **thresholds))

@@ -83,6 +83,15 @@ def signals(detectors: Sequence[Detector], features: pl.DataFrame, *, carried: I
     return pl.concat(named).sort("detector", "timeframe", "bar_end", "symbol")
 
 
+def open_gates(detectors: Sequence[Detector], features: pl.DataFrame) -> pl.DataFrame:
+    """Whether each of `detectors` fires on each feature row, in the order of the rows; columns are their positions.
+
+    For many declarations of one detector that differ in thresholds; the detector's name is not looked at.
+    """
+    prepared = _prepared(detectors, features).lazy()
+    return prepared.select([detector.fired().alias(str(at)) for at, detector in enumerate(detectors)]).collect()
+
+
 def coverage(detectors: Sequence[Detector], features: pl.DataFrame) -> pl.DataFrame:
     """How often each required input was there at all, per detector.
 

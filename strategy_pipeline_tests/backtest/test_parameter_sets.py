@@ -1,24 +1,42 @@
 """Many sets on the same signals: each as a run of its own, and none chosen with a look at what it is judged on."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 import numpy as np
 import polars as pl
 import pytest
 
+from benchmarks.backtest import SESSIONS, feature_rows, minute_bars
 from strategy_pipeline.backtest import validation
 from strategy_pipeline.backtest.config import BacktestConfig
-from strategy_pipeline.backtest.engine import Prepared, content_hash, daily_equity, prepare, simulate_signals
-from strategy_pipeline.backtest.parameter_sets import SetResults, evaluate_sets, folds_for, grid, validate
+from strategy_pipeline.backtest.engine import (
+    Prepared,
+    content_hash,
+    daily_equity,
+    prepare,
+    run_backtest,
+    simulate_signals,
+)
+from strategy_pipeline.backtest.parameter_sets import (
+    SetResults,
+    evaluate_sets,
+    evaluate_thresholds,
+    folds_for,
+    grid,
+    validate,
+)
+from strategy_pipeline.backtest.trials import trial_rows
 from strategy_pipeline.backtest.validation import Fold
+from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.errors import SettingsError
-from strategy_pipeline.lake.tables import BACKTEST_TRADES, OUT_OF_SAMPLE_EQUITY, VALIDATION_FOLDS
+from strategy_pipeline.lake.tables import BACKTEST_TRADES, INSTANT, OUT_OF_SAMPLE_EQUITY, TRIAL_LEDGER, VALIDATION_FOLDS
 from strategy_pipeline.market.calendar import sessions_between
 from strategy_pipeline_tests.backtest.test_engine import walk
 
 DAYS = sessions_between(date(2024, 3, 1), date(2024, 6, 28))
 RUN = BacktestConfig()
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +139,37 @@ def test_below_sixty_sessions_nothing_is_fitted(prepared: Prepared, results: Set
     found = validate(prepared, results, [], "fixed parameters", run_id="r", data_hash="d", seed=1)
     assert found.trades.is_empty()
     assert found.folds.is_empty()
+
+
+def test_threshold_sets_are_what_runs_of_rebound_detectors_give() -> None:
+    rows, minute = feature_rows("15m"), minute_bars()
+    days, config = SESSIONS[:25], BacktestConfig(min_score=0.0)
+    rows, minute = (frame.filter(pl.col("session").is_in(days)) for frame in (rows, minute))
+    sets = [{}, {"rvol_above": 2.0}, {"rvol_above": 1.0, "vwap_distance_above_pct": 0.4}, {"rvol_above": 2.9}]
+    symbols = rows["symbol"].unique().to_list()
+    found, trials = evaluate_thresholds(rows, minute, "breakout_bullish", sets, None, config, days, symbols)
+    TRIAL_LEDGER.schema.validate(trials.with_columns(evaluated_at=pl.lit(NOW).cast(INSTANT)))
+    assert trials["trial_id"].n_unique() == 4
+    for at, thresholds in enumerate(sets):
+        detector = catalogue.rebound("breakout_bullish", thresholds)
+        alone = run_backtest(rows, minute, [detector], None, config, days)
+        assert sorted(found.r_net[found.set_of == at]) == sorted(alone.trades["r_net"].to_list())
+        assert np.array_equal(found.daily_returns[at, 0], alone.daily_equity["daily_return"].to_numpy())
+        expected = trial_rows(
+            detector, [config], days, symbols, alone.data_hashes[detector.name],
+            alone.daily_equity["daily_return"].to_numpy()[None, :], np.array([alone.trades.height]),
+        )  # fmt: skip
+        assert trials[at].equals(expected)
+    # Tighter gates let less through.
+    assert found.n_trades[0, 0] > found.n_trades[1, 0] > found.n_trades[3, 0] > 0
+
+
+def test_thresholds_that_no_detector_has_are_refused() -> None:
+    with pytest.raises(SettingsError, match="breakout_bullish has no threshold rsi_below: choose from rvol_above"):
+        catalogue.rebound("breakout_bullish", {"rsi_below": 30.0})
+
+
+def test_every_detector_can_be_rebound_to_its_own_thresholds() -> None:
+    for detector in catalogue.CATALOGUE:
+        same = catalogue.rebound(detector.name, dict(detector.thresholds))
+        assert same.definition_version == detector.definition_version
