@@ -24,7 +24,9 @@ BUILT_FROM = {
     "us_options_opra/quotes_v1": ("historical_greeks", CHAINS),
     "us_options_opra/trades_v1": ("options_flow_history", TAPE),
 }
-TAKES_SYMBOLS = ("open_interest", "option_contracts", "historical_greeks", "options_flow_history")
+TAKES_SYMBOLS = (
+    "open_interest", "option_contracts", "historical_greeks", "options_flow_history", "option_volume_minutes",
+)  # fmt: skip
 _ASSET_OF = {dataset: asset for asset, dataset in OPTION_FILE_DATASETS.items()}
 
 

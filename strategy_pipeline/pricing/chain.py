@@ -107,7 +107,7 @@ def value_chain(
 def dividends_of(chain: pl.DataFrame, dividends: pl.DataFrame | None) -> Dividends:
     """The dividends of each row's underlying after the row's snapshot, as the trees take them."""
     rows = chain.height
-    if dividends is None or dividends.is_empty():
+    if not rows or dividends is None or dividends.is_empty():
         return Dividends.none(rows)
     moments = chain.select("symbol", "snapshot_at")
     codes = moments.select(pl.struct("symbol", "snapshot_at").rle_id().cast(pl.Int64)).to_series().to_numpy()

@@ -195,6 +195,11 @@ def test_the_premium_that_the_european_approximation_leaves_out_is_small():
     assert np.max((early - european) / vega) < 5e-3
 
 
+def test_a_chain_of_which_nothing_has_traded_yet_is_empty_whatever_dividends_lie_ahead():
+    dividends = pl.DataFrame({"symbol": ["XYZ"], "ex_at": [SNAPSHOT + timedelta(days=12)], "cash_amount": [1.5]})
+    assert value_chain(chain("american").clear(), dividends).is_empty()
+
+
 def test_an_ex_date_before_expiry_puts_every_american_option_on_a_tree():
     dividends = pl.DataFrame({"symbol": ["XYZ"], "ex_at": [SNAPSHOT + timedelta(days=12)], "cash_amount": [1.5]})
     frame = chain("american", carry=0.0, dividends=[(12 / 365, 1.5)])
