@@ -65,13 +65,15 @@ def trial_rows(
     trial.
     """
     days, hashed = sorted(sessions), symbols_hash(symbols)
+    # Sessions may be missing inside a window, and come later.
+    tested = hashlib.blake2b("|".join(map(str, days)).encode(), digest_size=8).hexdigest()
     thresholds = dict(detector.thresholds)
     rows = []
     for config, returns, trades in zip(configs, daily_returns, n_trades, strict=True):
         config_hash = config.content_hash
         parts = (
-            detector.name, detector.definition_version, config_hash, CODE_VERSION, config.timeframe, str(days[0]),
-            str(days[-1]), hashed, data_hash,
+            detector.name, detector.definition_version, config_hash, CODE_VERSION, config.timeframe, tested, hashed,
+            data_hash,
         )  # fmt: skip
         rows.append(
             {

@@ -62,10 +62,11 @@ def test_the_same_look_is_one_trial_and_anything_else_another() -> None:
         looked_at(returns, configs=[replace(CONFIG, min_score=41.0)])["trial_id"][0],
         looked_at(returns, OTHERS[0], configs=[CONFIG])["trial_id"][0],
         looked_at(returns[:, 1:], configs=[CONFIG], days=DAYS[1:])["trial_id"][0],
+        looked_at(np.delete(returns, 7, axis=1), configs=[CONFIG], days=[*DAYS[:7], *DAYS[8:]])["trial_id"][0],
         trial_rows(BREAKOUT, [CONFIG], DAYS, ["SPY"], "data", returns, np.array([3]))["trial_id"][0],
         trial_rows(BREAKOUT, [CONFIG], DAYS, ["SPY", "QQQ"], "other", returns, np.array([3]))["trial_id"][0],
     }
-    assert len({same, *others}) == 6
+    assert len({same, *others}) == 7
     assert symbols_hash(["B", "A", "A"]) == symbols_hash(["A", "B"])
 
 
