@@ -152,10 +152,18 @@ class _Chains:
 
     def _inputs(self, day: date) -> str:
         """A digest of the tables that the session reads, of what is not cut by session only as far as it was known."""
-        known = pl.col("available_at") <= calendar.session(day).close
+        hours = calendar.session(day)
+        known = pl.col("available_at") <= hours.close
         of_symbols = self.actions.filter(known & pl.col("symbol").is_in(self._symbols(day)))
+        rates = self.rates.filter(known).sort("available_at", "tenor_years")
+        # Of what was known before the session only the newest point of a tenor can count.
+        before = rates.filter(pl.col("available_at") <= hours.open).unique(
+            "tenor_years", keep="last", maintain_order=True
+        )
+        during = rates.filter(pl.col("available_at") > hours.open)
         tables = [(table, {"session": day}) for table in (HISTORICAL_BARS, OPTION_CONTRACTS, OPEN_INTEREST)]
-        return digest_of(self.lake, tables, repr(self.rates.filter(known).rows()), repr(of_symbols.rows()))
+        curve = pl.concat([before.sort("tenor_years"), during])
+        return digest_of(self.lake, tables, repr(curve.rows()), repr(of_symbols.rows()))
 
 
 def store_live_snapshot(lake: Lake, rows: pl.DataFrame) -> PartitionInfo:
