@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes, exit status, sentences, files."""
 
+import hashlib
 import json
 import os
 import re
@@ -10,8 +11,10 @@ import time
 from datetime import date
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from strategy_pipeline.lake.tables import MARKET_REGIME_HISTORY, SIGNAL_DISPOSITIONS
 from strategy_pipeline_tests.ingestion.rest_peer import KEY, Fault, RestPeer, serving
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -144,7 +147,7 @@ def test_option_files_become_chains_and_an_underlying_without_bars_is_named(run,
     assert (nothing.returncode, "No table is built from us_options_opra/day_aggs_v1" in nothing.stderr) == (2, True)
 
 
-def test_the_demo_finds_the_planted_edge_and_nothing_else(run):
+def test_the_demo_finds_the_planted_edge_and_nothing_else_and_again_finds_everything_unchanged(run, tmp_path):
     process = run("demo")
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
@@ -156,6 +159,22 @@ def test_the_demo_finds_the_planted_edge_and_nothing_else(run):
     assert [name for name, low in lows.items() if low.startswith("+")] == ["mean_reversion_long"]
     assert len(lows) >= 6
     assert "reports/backtest-results-" in process.stdout
+    lake = tmp_path / "home" / "lake"
+    fired = pl.read_parquet(lake / SIGNAL_DISPOSITIONS.name / "**/*.parquet", hive_partitioning=False)["detector"]
+    # Positions and sweeps of the market's plan open the gates of what needs options, on one side or the other.
+    families = {re.sub("_(long|short|bullish|bearish)$", "", detector) for detector in fired.unique()}
+    assert {"gamma_squeeze", "gamma_flip", "eod_pin_setup", "sweep_momentum", "institutional_flow"} <= families
+    regimes = pl.read_parquet(lake / MARKET_REGIME_HISTORY.name / "**/*.parquet", hive_partitioning=False)
+    shown = regimes.filter(pl.col("session") >= date(2024, 8, 15))
+    assert shown.select("market_regime", "vix_percentile_pct", "pct_above_sma50").null_count().row(0) == (0, 0, 0)
+    first = _digests(lake)
+    assert run("demo").returncode == 0
+    assert _digests(lake) == first
+
+
+def _digests(folder):
+    """Every file below a folder with a digest of its bytes."""
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_doctor_is_content_with_an_empty_machine_and_not_with_a_missing_mirror(run, tmp_path):
