@@ -80,8 +80,9 @@ def combined(scores: pl.DataFrame) -> pl.DataFrame:
             pl.when(conditions[name]).then(weight).otherwise(0.0) for name, weight in WEIGHTS.items()
         )
 
-    # Times the reciprocal: Polars divides one row by a number in another way than many.
-    share = pl.col("_there") * (1.0 / TOTAL_WEIGHT)
+    # Times the reciprocal: Polars divides by a number, or by a column that is the same in every row, in another way
+    # than by one that is not, and the last bit of a row may not depend on the rows beside it.
+    share, each = pl.col("_there") * (1.0 / TOTAL_WEIGHT), 1.0 / pl.col("_there")
     enough = (1.0 - share).round(9) <= MAX_MISSING_SHARE
     mean, agreement = pl.col("alignment").round(9), pl.col("agreement").round(9)
     label = pl.lit(ALIGNMENT_LABELS[-1])
@@ -95,12 +96,12 @@ def combined(scores: pl.DataFrame) -> pl.DataFrame:
             _sum=pl.sum_horizontal(weight * pl.col(SCORES[name]).fill_null(0.0) for name, weight in WEIGHTS.items()),
         )
         .select(
-            alignment=pl.when(enough).then(pl.col("_sum") / pl.col("_there")),
-            mtf_support_long_pct=pl.when(enough).then(100.0 * pl.col("_up") / pl.col("_there")),
-            mtf_support_short_pct=pl.when(enough).then(100.0 * pl.col("_down") / pl.col("_there")),
+            alignment=pl.when(enough).then(pl.col("_sum") * each),
+            mtf_support_long_pct=pl.when(enough).then(100.0 * pl.col("_up") * each),
+            mtf_support_short_pct=pl.when(enough).then(100.0 * pl.col("_down") * each),
             weight_share=share,
-            _up_share=pl.col("_up") / pl.col("_there"),
-            _down_share=pl.col("_down") / pl.col("_there"),
+            _up_share=pl.col("_up") * each,
+            _down_share=pl.col("_down") * each,
         )
         .with_columns(
             agreement=pl.when(mean > 0)

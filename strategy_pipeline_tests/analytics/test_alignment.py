@@ -73,6 +73,15 @@ def test_support_is_the_weight_that_points_each_way():
     assert found["mtf_support_short_pct"] == pytest.approx(21.2121, abs=5e-5)
 
 
+def test_the_last_bit_of_a_row_does_not_depend_on_the_rows_beside_it():
+    # Alone every column is the same in all rows, which is when Polars divides by way of the reciprocal.
+    row = dict(zip(SCORES.values(), (None, 0.8, 0.7, -0.6, -0.5, -0.4), strict=True))
+    fuller = dict(zip(SCORES.values(), (0.1, 0.2, None, 0.4, 0.5, 0.6), strict=True))
+    schema = dict.fromkeys(SCORES.values(), pl.Float64)
+    alone, beside = pl.DataFrame([row, row], schema=schema), pl.DataFrame([row, row, fuller], schema=schema)
+    assert combined(alone).rows() == combined(beside).head(2).rows()
+
+
 def test_too_few_timeframes_say_nothing():
     found = together(None, None, 0.5, 0.5, 0.5, 0.5)
     # context_engines.md section 4: 3.25 of 8.25 is .3939.
@@ -118,7 +127,7 @@ def test_negated_scores_give_the_mirror_image(scores):
             "STRONG_DOWN": "STRONG_UP",
         }
         assert swapped[one["dominant_trend"]] == other["dominant_trend"]
-        assert 0 <= one["mtf_support_long_pct"] + one["mtf_support_short_pct"] <= 100
+        assert 0 <= one["mtf_support_long_pct"] + one["mtf_support_short_pct"] <= 100 + 1e-9
 
 
 @pytest.fixture(scope="module")
