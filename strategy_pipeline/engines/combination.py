@@ -38,7 +38,9 @@ def contributions(scores: pl.DataFrame) -> pl.DataFrame:
     """
     engine = pl.col("engine").cast(pl.String)
     wide = (
-        scores.group_by(*REQUEST_KEY)
+        # A later version of an answer does not count for its decision.
+        scores.filter(pl.col("available_at") <= pl.col("as_of"))
+        .group_by(*REQUEST_KEY)
         .agg(
             *(pl.col("contribution_ln").filter(engine == name).first().alias(f"{name}_ln") for name in ENGINES),
             *(pl.col("status").filter(engine == name).first().alias(f"{name}_status") for name in ENGINES),

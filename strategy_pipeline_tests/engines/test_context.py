@@ -172,6 +172,13 @@ def test_contributions_are_one_row_a_request_and_know_no_silent_engine(scores):
         contributions(scores.filter(pl.col("engine") != "flow"))
 
 
+def test_a_later_version_of_an_answer_does_not_count_for_its_decision(scores):
+    later = scores.with_columns(
+        contribution_ln=pl.col("contribution_ln") + 0.5, available_at=pl.col("as_of") + timedelta(minutes=1)
+    )
+    assert contributions(pl.concat([later, scores])).equals(contributions(scores))
+
+
 def test_a_strong_trend_blocks_momentum_against_it_and_nothing_else(scores):
     wide = contributions(scores).filter((pl.col("as_of") == NOW) & (pl.col("symbol") == "SPY"))
     blocked = wide.with_columns(block=regime_block()).filter(pl.col("block").is_not_null())
