@@ -308,9 +308,10 @@ def test_doctor_asks_the_vendor_when_there_is_a_key(run, tmp_path):
     with serving(peer):
         there = {"MASSIVE_API_KEY": KEY, "MASSIVE_BASE_URL": peer.url}
         well = run("doctor", **there)
-        peer.faults = {2: Fault(status=401)}
-        ill = run("doctor", **there)
+        peer.faults = {2: Fault(status=401), 3: Fault(status=404)}
+        ill, other = run("doctor", **there), run("doctor", **there)
     assert re.search(r"ok +REST +\S+ answers and accepts the key \(2 condition codes\)\n", well.stdout), well.stdout
-    assert (well.returncode, ill.returncode) == (0, 1)
+    assert (well.returncode, ill.returncode, other.returncode) == (0, 1, 0)
+    assert re.search(r"note +REST +\S+ answers and is not the vendor's whole REST side", other.stdout)
     assert re.search(r"BROKEN +REST .*does not accept the key .*\(401\): check MASSIVE_API_KEY", ill.stdout)
     assert KEY not in well.stdout + well.stderr + ill.stdout + ill.stderr

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
 
-from strategy_pipeline.errors import NotEntitledError, PipelineError
+from strategy_pipeline.errors import NotEntitledError, NotPublishedError, PipelineError
 from strategy_pipeline.settings import Settings, load_settings, load_watchlist
 
 OK, NOTE, BROKEN = "ok", "note", "BROKEN"
@@ -156,7 +156,12 @@ def _rest(settings: Settings) -> Finding:
     from strategy_pipeline.defs.resources import vendor_api
     from strategy_pipeline.ingestion.vendor_api import RetryPolicy
 
-    codes = vendor_api(settings, retry=RetryPolicy(attempts=2)).conditions().records
+    try:
+        codes = vendor_api(settings, retry=RetryPolicy(attempts=2)).conditions().records
+    except NotPublishedError:
+        # Recorded pages, or an address that is not the vendor's.
+        other = f"{settings.massive_base_url} answers and is not the vendor's whole REST side: check MASSIVE_BASE_URL."
+        return Finding(NOTE, "REST", other)
     return Finding(
         OK, "REST", f"{settings.massive_base_url} answers and accepts the key ({len(codes)} condition codes)"
     )
