@@ -35,7 +35,8 @@ CODE_VERSION = "composite-signals-1"
 # Optional data counts as subscribed when the features of one of so many sessions before the signal's hold any of it.
 # The session itself does not count: what comes in the afternoon must not change a signal of the morning.
 PROFILE_SESSIONS = 20
-PROFILE_COLUMNS = {"flow": "flow_score", "vix": "vix_level", "regime": "market_regime", "quotes": "spread_pct"}
+PROFILE_COLUMNS = {"vix": "vix_level", "regime": "market_regime", "quotes": "spread_pct"}
+FLOW_COLUMN = "flow_score"
 # Sessions scored together: few rows fire, and reading them together costs less than one by one.
 SESSIONS_AT_ONCE = 65
 
@@ -50,7 +51,7 @@ class SignalInputs:
         self.lake, self.rules, self.timeframe, self.symbols = lake, rules, timeframe, tuple(symbols)
         self.timeframes = [timeframe] if timeframe else sorted({detector.timeframe for detector in CATALOGUE})
         versions = [detector.definition_version for detector in CATALOGUE]
-        self._held: dict[date, frozenset[str]] = {}
+        self._held: dict[date, tuple[frozenset[str], frozenset[str]]] = {}
         self._common = f"{CODE_VERSION} {self.timeframes} {rules.version} {versions}"
 
     @cached_property
@@ -74,25 +75,29 @@ class SignalInputs:
         return found
 
     def profile(self, day: date) -> DataProfile:
-        """Which optional data the features of the sessions before `day` held at all."""
+        """Which optional data the features of the sessions before `day` held at all, and of which symbols the flow."""
         recent = calendar.sessions_between(calendar.first_session(), day)[-PROFILE_SESSIONS - 1 : -1]
-        held = {column for one in recent for column in self._optional(one)}
-        return DataProfile(**{name: column in held for name, column in PROFILE_COLUMNS.items()})
+        seen = [self._optional(one) for one in recent]
+        flow = frozenset(symbol for symbols, _ in seen for symbol in symbols)
+        held = {column for _, columns in seen for column in columns}
+        return DataProfile(flow, **{name: column in held for name, column in PROFILE_COLUMNS.items()})
 
-    def _optional(self, day: date) -> frozenset[str]:
-        """Those of PROFILE_COLUMNS that any feature row of a session has a value of."""
+    def _optional(self, day: date) -> tuple[frozenset[str], frozenset[str]]:
+        """The symbols of which a session's features hold flow, and those of PROFILE_COLUMNS that have any value."""
         if day not in self._held:
             columns = list(PROFILE_COLUMNS.values())
-            rows = [
-                self.lake.read_sessions(FEATURES, [day], timeframe=name, columns=columns) for name in self.timeframes
-            ]
-            self._held[day] = frozenset(column for column in columns if any(part[column].count() > 0 for part in rows))
+            read = ["symbol", FLOW_COLUMN, *columns]
+            rows = pl.concat(
+                self.lake.read_sessions(FEATURES, [day], timeframe=name, columns=read) for name in self.timeframes
+            )
+            flow = rows.filter(pl.col(FLOW_COLUMN).is_not_null())["symbol"].unique().to_list()
+            self._held[day] = (frozenset(flow), frozenset(name for name in columns if rows[name].count() > 0))
         return self._held[day]
 
     def provenance(self, day: date) -> Provenance:
         """What a session's signals follow from."""
         read = [(FEATURES, {"timeframe": name, "session": day}) for name in self.timeframes]
-        data = digest_of(self.lake, [*read, (CONTEXT_SCORES, {"session": day})], repr(self.profile(day)))
+        data = digest_of(self.lake, [*read, (CONTEXT_SCORES, {"session": day})], _said(self.profile(day)))
         before = digest_of(self.lake, [(COMPOSITE_SIGNALS, {"session": one}) for one in self._remembered(day)])
         return Provenance(hashlib.sha256(f"{self._common} {data} {before}".encode()).hexdigest(), data)
 
@@ -159,6 +164,11 @@ class Piece:
         """The rows of a session, and how many have which fate."""
         rows = self.inputs.rows(day, self._firings.filter(pl.col("session") == day))
         return rows, counts_of(rows)
+
+
+def _said(profile: DataProfile) -> str:
+    """A profile as a text that is the same for the same profile."""
+    return f"{sorted(profile.flow_symbols or ())} {profile.vix} {profile.regime} {profile.quotes}"
 
 
 def counts_of(rows: pl.DataFrame) -> dict[str, str]:

@@ -43,35 +43,43 @@ _NEEDS_VOLUME = ("rvol", "vwap", "vwap_dist_pct", "adv20_shares")
 
 @dataclass(frozen=True)
 class DataProfile:
-    """Which optional data there is at all; what is not subscribed is not missing."""
+    """Which optional data there is at all; what is not subscribed, or not listed for a symbol, is not missing.
 
-    flow: bool = True
+    `flow_symbols` are the symbols whose options trade; None means all.
+    """
+
+    flow_symbols: frozenset[str] | None = None
     vix: bool = True
     regime: bool = True
-    quotes: bool = False
+    quotes: bool = True
 
     def covers(self, column: str) -> bool:
-        """Whether the profile holds the data a feature column is made of."""
-        if column in _FLOW:
-            return self.flow
+        """Whether the profile holds the data a feature column is made of, for any symbol."""
         return {"vix_level": self.vix, "market_regime": self.regime}.get(column, True)
 
+    def applies(self, column: str) -> pl.Expr:
+        """Whether a row's symbol can have a value of a covered column."""
+        if column in _FLOW and self.flow_symbols is not None:
+            return pl.col("symbol").is_in(sorted(self.flow_symbols))
+        if column in _NEEDS_VOLUME:
+            return (pl.col("asset_class").cast(pl.String) != INDEX) | pl.col("rvol_symbol").is_not_null()
+        return pl.lit(value=True)
 
-EVERYTHING = DataProfile(flow=True, vix=True, regime=True, quotes=True)
+
+EVERYTHING = DataProfile()
 
 
 def data_confidence(profile: DataProfile) -> list[pl.Expr]:
     """completeness and data_confidence (both 0-100) and confidence_missing, the names of the missing inputs.
 
-    Reads CONFIDENCE_INPUTS, `asset_class` and `rvol_symbol`.
+    Reads CONFIDENCE_INPUTS, `symbol`, `asset_class` and `rvol_symbol`.
     """
-    no_volume = (pl.col("asset_class").cast(pl.String) == INDEX) & pl.col("rvol_symbol").is_null()
     applicable, available, critical = pl.lit(0.0), pl.lit(0.0), pl.lit(0.0)
     missing = []
     for names, weight in WEIGHTS.items():
         if not all(profile.covers(name) for name in names):
             continue
-        applies = ~no_volume if names[0] in _NEEDS_VOLUME else pl.lit(value=True)
+        applies = profile.applies(names[0])
         known = pl.all_horizontal(pl.col(name).is_not_null() for name in names)
         applicable = applicable + pl.when(applies).then(weight).otherwise(0.0)
         available = available + pl.when(applies & known).then(weight).otherwise(0.0)

@@ -95,7 +95,9 @@ def _by_style(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _answers(context: pl.DataFrame) -> pl.DataFrame:
     """One row for each request that was answered: contributions, the regime, and what each engine said."""
-    plain = context.with_columns(pl.col(name).cast(kind) for name, kind in _REQUEST_TYPES.items())
+    # An answer that came later than it was asked for is none.
+    timely = context.filter(pl.col(KNOWN_AT) <= pl.col("as_of"))
+    plain = timely.with_columns(pl.col(name).cast(kind) for name, kind in _REQUEST_TYPES.items())
     wide = contributions(plain)
     spoken = pl.struct(pl.col("engine").cast(pl.String), pl.col("status").cast(pl.String), *_SAID[2:])
     said = plain.sort(*REQUEST_KEY, "engine").group_by(*REQUEST_KEY, maintain_order=True).agg(spoken.alias("said"))

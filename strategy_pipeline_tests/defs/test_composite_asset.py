@@ -135,11 +135,16 @@ def test_the_picture_of_a_waterfall_ends_at_the_final_score(market):
         assert f">{word}<" in svg
 
 
-def test_what_has_not_changed_is_not_scored_again(market, monkeypatch):
-    before = bytes_below(market.home / "lake" / "composite_signals")
-    monkeypatch.setattr("strategy_pipeline.defs.signal_inputs.composite_signals", None)
+def test_what_has_not_changed_is_not_written_again(market):
+    def written():
+        return {
+            path: path.stat().st_mtime_ns for path in (market.home / "lake" / "composite_signals").rglob("*.parquet")
+        }
+
+    before = written()
     run(market)
-    assert bytes_below(market.home / "lake" / "composite_signals") == before
+    assert len(before) == SCORED
+    assert written() == before
 
 
 def test_cutting_a_run_changes_no_byte(market):

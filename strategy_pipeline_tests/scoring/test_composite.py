@@ -226,6 +226,14 @@ def test_context_of_another_request_changes_nothing():
     assert composite(row, context=answers(row, momentum=False, multiplier=1.2)).equals(plain)
 
 
+def test_an_answer_that_came_later_than_the_question_changes_nothing():
+    row = detection()
+    known = answers(row, "gamma", multiplier=1.1)
+    late = known.with_columns(pl.col("available_at") + timedelta(seconds=1), multiplier=pl.col("multiplier") * 1.5)
+    assert composite(row, context=pl.concat([known, late])).equals(composite(row, context=known))
+    assert composite(row, context=late).equals(composite(row))
+
+
 def test_the_regime_on_a_row_is_the_one_that_was_known_when_it_fired():
     row = detection(market_regime=None)
     assert composite(row)["market_regime"].item() is None

@@ -12,7 +12,7 @@ from strategy_pipeline.scoring.confidence import (
 )
 from strategy_pipeline_tests.scoring.rows import GOOD, SCHEMA
 
-COLUMNS = (*CONFIDENCE_INPUTS, "asset_class", "rvol_symbol")
+COLUMNS = (*CONFIDENCE_INPUTS, "symbol", "asset_class", "rvol_symbol")
 
 
 def confidence(*missing, profile=EVERYTHING, **values):
@@ -59,13 +59,19 @@ def test_one_of_a_pair_does_not_count_and_is_named():
 def test_what_is_not_subscribed_is_not_missing():
     flow = ("flow_score", "flow_buy_pressure_pct", "flow_bias", "flow_trend", "flow_aggressiveness")
     absent = (*flow, "vix_level", "market_regime")
-    profile = DataProfile(flow=False, vix=False, regime=False)
+    profile = DataProfile(frozenset(), vix=False, regime=False)
     assert confidence(*absent, profile=profile) == {
         "completeness": 100.0,
         "data_confidence": 100.0,
         "confidence_missing": [],
     }
     assert confidence(*absent)["data_confidence"] < 100.0
+
+
+def test_flow_is_missing_where_a_symbol_has_options_and_nowhere_else():
+    profile = DataProfile(frozenset({"SPY"}))
+    assert confidence("flow_score", profile=profile, symbol="SPY")["confidence_missing"] == ["flow_score"]
+    assert confidence("flow_score", profile=profile, symbol="ALPHA")["data_confidence"] == 100.0
 
 
 def test_an_index_without_a_proxy_lacks_no_volume():
