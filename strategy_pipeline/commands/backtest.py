@@ -23,7 +23,9 @@ from strategy_pipeline.market import calendar
 from strategy_pipeline.market.timeframes import is_finer
 from strategy_pipeline.settings import Settings, load_watchlist
 
-UPSTREAM = ["corporate_actions", "historical_bars", "features"]
+UPSTREAM = ["corporate_actions", "historical_bars", "market_breadth", "market_regime_history", "features"]
+# A feature row shows the regime of the close before its session.
+OF_PREVIOUS_CLOSE = ("market_breadth", "market_regime_history")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def prepare(
     window: tuple[str, str],
     timeframes: Sequence[str],
 ) -> None:
-    """Files, bars and features of the window, and before it the files and bars the features look back at."""
+    """Files, bars, regimes and features of the window, and what the features look back at before it."""
     first = date.fromisoformat(window[0])
     since = {
         asset: min(_first_needed(name, timeframe, first) for timeframe in timeframes)
@@ -107,6 +109,8 @@ def prepare(
     config: dict[str, dict[str, object]] = {asset: {"since": day.isoformat()} for asset, day in since.items()}
     config["historical_bars"] = config["corporate_actions"] = {"symbols": list(symbols)}
     config["features"] = {"since": window[0], "timeframes": list(timeframes)}
+    close_before = calendar.previous_session(first) if first > calendar.first_session() else first
+    config |= {asset: {"since": close_before.isoformat()} for asset in OF_PREVIOUS_CLOSE}
     materialize(
         definitions,
         instance,
