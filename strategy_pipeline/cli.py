@@ -127,6 +127,15 @@ def backtest(
     ] = 0,
     study: Annotated[str, typer.Option(help="As --validate, with the last sessions held out under this name.")] = "",
     open_holdout: Annotated[bool, typer.Option("--open-holdout", help="Judge the study on them; works once.")] = False,
+    gates: Annotated[
+        str, typer.Option(help="base_score; full: a firing must be an accepted composite signal.")
+    ] = "base_score",
+    target_mode: Annotated[
+        str, typer.Option(help="fixed_atr; signal_levels (of full gates); dte: by days to expiry of the option.")
+    ] = "fixed_atr",
+    instrument: Annotated[
+        str, typer.Option(help="underlying; option: with target mode dte, the option bought is valued as well.")
+    ] = "underlying",
 ) -> None:
     """Test detectors on stored or fetched bars, write JSON, CSV and HTML, and print the leaderboard."""
     from strategy_pipeline.commands import backtest as command
@@ -145,6 +154,7 @@ def backtest(
             timeframe=timeframe,
             output=output,
             studies=studies,
+            assumptions={"gates": gates, "target_mode": target_mode, "instrument": instrument},
         )
     print_backtest(outcome)
 

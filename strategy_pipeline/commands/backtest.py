@@ -1,31 +1,23 @@
 """The ``backtest`` command: materialises what the window needs, tests the detectors, returns the leaderboard."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from strategy_pipeline.analytics.alignment import alignment_start
-from strategy_pipeline.analytics.lookback import FEATURE_TIMEFRAMES, lookback_start
+from strategy_pipeline.analytics.lookback import FEATURE_TIMEFRAMES
+from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.commands.leaderboard import BacktestOutcome
+from strategy_pipeline.commands.preparation import Window, prepare
 from strategy_pipeline.definitions import build_defs
-from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS
 from strategy_pipeline.defs.backtest_inputs import NATIVE, timeframes_of
 from strategy_pipeline.defs.launch import Definitions, Instance, materialize, open_instance, session_range
 from strategy_pipeline.defs.progress import Progress
-from strategy_pipeline.defs.resources import flat_file_store
 from strategy_pipeline.detectors import catalogue
-from strategy_pipeline.errors import MissingDataError, SettingsError
-from strategy_pipeline.ingestion.layout import DATASETS
+from strategy_pipeline.errors import SettingsError
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import OPTIONS_FLOW_HISTORY
-from strategy_pipeline.market import calendar
-from strategy_pipeline.market.timeframes import is_finer
 from strategy_pipeline.settings import Settings, load_watchlist
-
-UPSTREAM = ["corporate_actions", "historical_bars", "market_breadth", "market_regime_history", "features"]
-# A feature row shows the regime of the close before its session.
-OF_PREVIOUS_CLOSE = ("market_breadth", "market_regime_history")
 
 
 @dataclass(frozen=True)
@@ -63,77 +55,28 @@ def run(
     timeframe: str,
     output: Path | None,
     studies: Studies,
+    assumptions: Mapping[str, str],
 ) -> BacktestOutcome:
     """One run from files to features over window and warm-up, one for trades and report; raises PipelineError."""
     if timeframe not in (*FEATURE_TIMEFRAMES, NATIVE):
         raise SettingsError(f"--timeframe is {timeframe!r}: use one of {', '.join((*FEATURE_TIMEFRAMES, NATIVE))}.")
     names = [catalogue.entry(name).name for name in detectors]
     load_watchlist(settings.watchlist)
-    window = session_range(start, end)
+    config = BacktestConfig(timeframe=timeframe, **assumptions)  # type: ignore[arg-type]
+    keys = session_range(start, end)
     definitions = build_defs(progress=progress)
     with open_instance(settings) as instance:
         timeframes = timeframes_of(timeframe, names or _testable(Lake(settings.lake_location)))
-        prepare(settings, definitions, instance, symbols, window, timeframes)
-        return test(definitions, instance, names, symbols, window, timeframe, output, studies)
+        signal_timeframe = "" if timeframe == NATIVE else timeframe
+        window = Window(*keys, symbols, tuple(timeframes), config.gates == "full", signal_timeframe)
+        prepare(settings, definitions, instance, window)
+        return test(definitions, instance, names, symbols, keys, timeframe, output, studies, assumptions)
 
 
 def _testable(lake: Lake) -> list[str]:
     """All detectors, but those of the option tape only where one is stored: their minute rows are many."""
     chosen = catalogue.CATALOGUE if lake.sessions(OPTIONS_FLOW_HISTORY) else catalogue.SEVENTEEN
     return [detector.name for detector in chosen]
-
-
-def prepare(
-    settings: Settings,
-    definitions: Definitions,
-    instance: Instance,
-    symbols: Sequence[str],
-    window: tuple[str, str],
-    timeframes: Sequence[str],
-) -> None:
-    """Files, bars, regimes and features of the window, and what the features look back at before it."""
-    first = date.fromisoformat(window[0])
-    since = {
-        asset: min(_first_needed(name, timeframe, first) for timeframe in timeframes)
-        for asset, name in FLAT_FILE_DATASETS.items()
-    }
-    last = date.fromisoformat(window[1])
-    store = flat_file_store(settings)
-    # A data set without a single file in the range would only fill the event log.
-    since = {asset: day for asset, day in since.items() if store.list(DATASETS[FLAT_FILE_DATASETS[asset]], day, last)}
-    if not since:
-        raise MissingDataError(
-            f"{store.location} has no aggregate files from {first} to {last}: choose other dates, or point "
-            "FLAT_FILES_URL at files of these."
-        )
-    config: dict[str, dict[str, object]] = {asset: {"since": day.isoformat()} for asset, day in since.items()}
-    config["historical_bars"] = config["corporate_actions"] = {"symbols": list(symbols)}
-    config["features"] = {"since": window[0], "timeframes": list(timeframes)}
-    close_before = calendar.previous_session(first) if first > calendar.first_session() else first
-    config |= {asset: {"since": close_before.isoformat()} for asset in OF_PREVIOUS_CLOSE}
-    materialize(
-        definitions,
-        instance,
-        "backfill_bars",
-        assets=[*since, *UPSTREAM],
-        keys=session_range(min(since.values()), last),
-        config=config,
-        trigger="backtest",
-    )
-
-
-def _first_needed(dataset: str, timeframe: str, first: date) -> date:
-    """The first session of which a data set's file is read for feature rows of `timeframe` from `first` on.
-
-    Minute files, the largest, go back as far as the rows' own timeframe looks; hour and day files as far as any column.
-    """
-    if DATASETS[dataset].grain == "day":
-        start = min(lookback_start(timeframe, first), alignment_start("1d", first))
-    elif DATASETS[dataset].grain != "minute":
-        start = min(lookback_start(timeframe, first), lookback_start("1h", first))
-    else:
-        start = lookback_start(timeframe if is_finer("15m", timeframe) else "15m", first)
-    return max(start, calendar.first_session())
 
 
 def test(
@@ -145,6 +88,7 @@ def test(
     timeframe: str,
     output: Path | None,
     studies: Studies,
+    assumptions: Mapping[str, str],
 ) -> BacktestOutcome:
     """Trades of all detectors (or of `names`) and the report in one run; the outcome to show."""
     choice = {
@@ -153,6 +97,7 @@ def test(
         "symbols": list(symbols),
         "start": window[0],
         "end": window[1],
+        "assumptions": dict(assumptions),
     }
     result = materialize(
         definitions,

@@ -57,7 +57,7 @@ def run(settings: Settings, progress: Progress, *, sessions: int, symbols: int, 
     with open_instance(own) as instance:
         _materialise_graph(definitions, instance, market.plan)
         _publish_again(definitions, instance, own, market)
-        outcome = test(definitions, instance, [], [], window, PLANTED_TIMEFRAME, None, Studies())
+        outcome = test(definitions, instance, [], [], window, PLANTED_TIMEFRAME, None, Studies(), {})
     found = [str(row["detector"]) for row in outcome.rows if isinstance(row["low"], float) and row["low"] > 0.0]
     lines = [
         *outcome.lines,
