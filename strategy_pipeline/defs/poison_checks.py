@@ -22,11 +22,11 @@ from strategy_pipeline.market import calendar
 from strategy_pipeline.scoring.rules import ScoringRules
 from strategy_pipeline.settings import Watchlist
 
-# One of each family of spoiling: rows gone, other values, later versions, a split nobody has heard of.
-KINDS = ("delete", "garble", "revise", "split")
+# Rows gone; and other values, later versions and a split nobody has heard of, all at once.
+KINDS = ("delete", "storm")
 DESCRIPTION = (
-    "The newest session computed again with everything after a moment of it deleted, garbled, revised or split: rows "
-    "known by then must keep every bit."
+    "The newest session computed again with everything after a moment of it deleted, and with all of it garbled, "
+    "revised and split: rows known by then must keep every bit."
 )
 # What a row says of the partitions it follows from, which are not spoilt.
 _OF_THE_FILES = ("run_id", "data_version")

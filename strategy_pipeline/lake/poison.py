@@ -23,8 +23,8 @@ from strategy_pipeline.lake.tables import (
 )
 
 # What happens to rows that were not known at the moment. `revise` adds later versions of rows that were, with other
-# values; `split` announces one for every symbol.
-KINDS = ("delete", "null", "scale", "garble", "shuffle", "revise", "split")
+# values; `split` announces one for every symbol; `storm` is garble, revise and split at once, for who has little time.
+KINDS = ("delete", "null", "scale", "garble", "shuffle", "revise", "split", "storm")
 # Tables that hold one version of a row: what is published or computed again replaces it, it does not join it.
 _ONE_VERSION = tuple(
     table.name for table in (HISTORICAL_BARS, CORPORATE_ACTIONS, FEATURES, CONTEXT_SCORES, COMPOSITE_SIGNALS)
@@ -81,6 +81,10 @@ class PoisonedLake(Lake):
 
 def spoilt(table: Table, rows: pl.DataFrame, moment: datetime, kind: str, seed: int = 0) -> pl.DataFrame:
     """`rows` of `table` with those not known at `moment` spoilt; keys and times of rows stay what they are."""
+    if kind == "storm":
+        for one in ("garble", "revise", "split"):
+            rows = spoilt(table, rows, moment, one, seed)
+        return rows
     ahead = (pl.col(KNOWN_AT) > moment).fill_null(False)
     known, future = rows.filter(~ahead), rows.filter(ahead)
     schema = table.schema.columns()

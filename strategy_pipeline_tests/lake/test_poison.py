@@ -37,7 +37,7 @@ def test_what_was_known_stays_what_it_was(lake: Lake, kind: str) -> None:
     assert known(bars(PoisonedLake(lake, NOON, kind))).equals(known(bars(lake)))
 
 
-@pytest.mark.parametrize("kind", ["null", "scale", "garble", "shuffle"])
+@pytest.mark.parametrize("kind", ["null", "scale", "garble", "shuffle", "storm"])
 def test_what_was_not_known_keeps_its_keys_and_loses_its_values(lake: Lake, kind: str) -> None:
     honest, spoilt = (bars(one).sort(HISTORICAL_BARS.key) for one in (lake, PoisonedLake(lake, NOON, kind)))
     assert spoilt.select(HISTORICAL_BARS.key).equals(honest.select(HISTORICAL_BARS.key))
