@@ -391,6 +391,15 @@ def test_the_vendors_present_is_never_stored_as_the_past(world, peer):
     assert world.lake.sessions(HISTORICAL_GREEKS) == []
 
 
+@pytest.mark.parametrize("as_of", [CLOSE + timedelta(days=4), None], ids=["from recordings", "live"])
+def test_a_picture_of_an_earlier_session_is_none_of_this_one(world, as_of):
+    # Its open interest is that of another morning, which would be taken for this one's.
+    later = CLOSE + timedelta(days=4)
+    with pytest.raises(SourceError, match="chain of GOOG is of 2015-12-24 13:00, not of 2015-12-28 13:00 New York"):
+        world.ingest("GOOG", now=later + timedelta(seconds=5), as_of=as_of)
+    assert world.lake.sessions(HISTORICAL_GREEKS) == world.lake.sessions(OPEN_INTEREST) == []
+
+
 @pytest.mark.parametrize(
     ("as_of", "said"),
     [

@@ -176,7 +176,9 @@ def _of_another_moment(parsed: ParsedChain, request: Request, symbol: str) -> st
             if request.replayed
             else None
         )
-    if newest is not None and newest >= asked + LATEST_STAMP:
+    # What was open and quoted on an earlier day is not what was open and quoted on this one.
+    earlier = newest.astimezone(NEW_YORK).date() < asked.astimezone(NEW_YORK).date()
+    if earlier or newest >= asked + LATEST_STAMP:
         shown = f"{newest.astimezone(NEW_YORK):%Y-%m-%d %H:%M}"
         return f"The vendor's chain of {symbol} is of {shown}, not of {wanted}: {mend}"
     return None
