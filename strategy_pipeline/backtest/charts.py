@@ -69,13 +69,16 @@ def forest_plot(summaries: Sequence[DetectorSummary], *, title: str = "") -> str
     label_width, n_end, plot_start, plot_end, row_height = 196.0, 246.0, 270.0, 742.0, 26.0
     top, width = 62.0, 940.0
     bottom = top + row_height * max(1, len(rows))
-    trades = sum(row.trades for row in rows)
+    tested = [row for row in rows if row.testable]
+    trades = sum(row.trades for row in tested)
     head = title or f"Expectancy after costs with 95 % interval, R per trade (n = {trades:,} trades)"
     canvas = Canvas(
         width,
         bottom + 66.0,
         head,
-        "; ".join(f"{row.detector}: {interval_text(row.expectancy)} R, n = {row.trades}" for row in rows),
+        "; ".join(
+            f"{row.detector}: {interval_text(row.expectancy)} R, n = {row.trades}" for row in rows if row.testable
+        ),
     )
     canvas.text(0, 16, head, INK, 14, weight=600)
     for index in range(1, len(rows), 2):
@@ -429,7 +432,7 @@ def _forest_row(
     n_end: float,
     plot_end: float,
 ) -> None:
-    thin = row.trades < MINIMUM_TRADES_OF_A_GROUP
+    thin = row.trades < MINIMUM_TRADES_OF_A_GROUP or not row.testable
     name = row.detector if len(row.detector) <= 30 else row.detector[:29] + "\N{HORIZONTAL ELLIPSIS}"
     canvas.text(4, y + 4, name, FAINT if thin else INK, 12)
     if not row.testable:

@@ -87,7 +87,8 @@ class ReportFiles:
 def leaderboard_rows(summaries: Sequence[DetectorSummary]) -> list[dict[str, object]]:
     """Plain rows for a terminal table, best lower bound first; numbers beside ready-made words, win rate near the end.
 
-    Keys: detector, n, expectancy, low, high (R; the fill range where that is the headline), fill_range, thin,
+    Of a detector that is not testable the numbers are None: a few trades where its inputs happened to be there are no
+    sample. Keys: detector, n, expectancy, low, high (R; the fill range where that is the headline), fill_range, thin,
     profit_factor, profit_factor_status, win_rate, win_rate_low, win_rate_high (0-1), verdict, recommendation, because,
     and the texts expectancy_text, profit_factor_text, win_rate_text.
     """
@@ -95,25 +96,37 @@ def leaderboard_rows(summaries: Sequence[DetectorSummary]) -> list[dict[str, obj
         {
             "detector": one.detector,
             "n": one.trades if one.testable else None,
-            "expectancy": one.headline.value,
-            "low": one.headline.low,
-            "high": one.headline.high,
-            "fill_range": one.headline_is_fill_range,
             "thin": one.trades < MINIMUM_TRADES_OF_A_GROUP,
-            "expectancy_text": headline_text(one),
-            "profit_factor": one.profit_factor.exact,
-            "profit_factor_status": one.profit_factor.status,
-            "profit_factor_text": _profit_factor_text(one.profit_factor, one.trades),
-            "win_rate": one.win_rate.value,
-            "win_rate_low": one.win_rate.low,
-            "win_rate_high": one.win_rate.high,
-            "win_rate_text": _share_text(one.win_rate),
+            **_compared(one),
             "verdict": one.verdict,
             "recommendation": one.recommendation,
             "because": one.recommendation_because,
         }
         for one in charts.forest_order(summaries)
     ]
+
+
+def _compared(one: DetectorSummary) -> dict[str, object]:
+    """The numbers by which detectors are compared, and their words."""
+    numbers: dict[str, object] = {
+        "expectancy": one.headline.value,
+        "low": one.headline.low,
+        "high": one.headline.high,
+        "fill_range": one.headline_is_fill_range,
+        "profit_factor": one.profit_factor.exact,
+        "profit_factor_status": one.profit_factor.status,
+        "win_rate": one.win_rate.value,
+        "win_rate_low": one.win_rate.low,
+        "win_rate_high": one.win_rate.high,
+    }
+    texts = {
+        "expectancy_text": headline_text(one),
+        "profit_factor_text": _profit_factor_text(one.profit_factor, one.trades),
+        "win_rate_text": _share_text(one.win_rate),
+    }
+    if one.testable:
+        return {**numbers, **texts}
+    return {**dict.fromkeys(numbers), "fill_range": False, **dict.fromkeys(texts, DASH)}
 
 
 def json_rows(summaries: Sequence[DetectorSummary], run: Run) -> list[dict[str, object]]:
@@ -339,7 +352,7 @@ def html_text(
         ),
         _gauntlet_section(ordered),
         _section("leaderboard", "Leaderboard", _leaderboard(ordered), _leaderboard_note(run)),
-        _pooled_section(pooled, trades, sessions, run),
+        _pooled_section(pooled, trades.filter(_detector_of([one for one in ordered if one.testable])), sessions, run),
         *[
             _detector_section(one, by_detector.get(one.detector, trades.clear()), sessions, run, place)
             for place, one in enumerate(traded, start=1)
@@ -379,7 +392,8 @@ def headline_text(one: DetectorSummary) -> str:
 def _verdict_box(summaries: Sequence[DetectorSummary], pooled: DetectorSummary, run: Run) -> str:
     supported = [one.detector for one in summaries if one.verdict == "supported"]
     suggestive = [one.detector for one in summaries if one.verdict == "suggestive"]
-    above = [one for one in summaries if one.expectancy.above_zero]
+    testable = [one for one in summaries if one.testable]
+    above = [one for one in testable if one.expectancy.above_zero]
     if supported:
         headline = f"Supported: {', '.join(supported)}."
     elif suggestive:
@@ -390,11 +404,11 @@ def _verdict_box(summaries: Sequence[DetectorSummary], pooled: DetectorSummary, 
     if above:
         named = "; ".join(f"{one.detector} {interval_text(one.expectancy)} R, n = {one.trades:,}" for one in above)
         sentences.append(
-            f"After costs the whole interval lies above zero for {len(above)} of {len(summaries)}: {named}."
+            f"After costs the whole interval lies above zero for {len(above)} of {len(testable)}: {named}."
         )
     else:
         sentences.append("After costs no detector's interval lies wholly above zero.")
-    below = sum(one.expectancy.below_zero for one in summaries)
+    below = sum(one.expectancy.below_zero for one in testable)
     if below:
         sentences.append(f"For {below} the whole interval lies below zero.")
     few = sum(one.recommendation == "too few trades" for one in summaries)
@@ -481,22 +495,28 @@ def _leaderboard_note(run: Run) -> str:
     )
 
 
+def _compared_cells(one: DetectorSummary) -> list[str]:
+    return [
+        _td(f"{one.trades:,}"),
+        _td(headline_text(one) + (" *" if one.headline_is_fill_range else "")),
+        _td(_profit_factor_text(one.profit_factor, one.trades)),
+        _td(_share_text(one.win_rate)),
+        _td(_percent(one.break_even_win_rate)),
+        _td(_plain_number(one.sharpe)),
+        _td(signed(one.drawdown.percent, 1) if one.trades else DASH),
+        _td(_p_text(one.p_value_adjusted)),
+    ]
+
+
 def _leaderboard(ordered: Sequence[DetectorSummary]) -> str:
     rows = []
     for one in ordered:
-        thin = one.trades < MINIMUM_TRADES_OF_A_GROUP
+        thin = one.trades < MINIMUM_TRADES_OF_A_GROUP or not one.testable
         name = escape(one.detector)
         linked = f'<a href="#{_anchor(one)}">{name}</a>' if one.trades else name
         cells = [
             f"<th scope=row>{linked}</th>",
-            _td(f"{one.trades:,}" if one.testable else DASH),
-            _td(headline_text(one) + (" *" if one.headline_is_fill_range else "")),
-            _td(_profit_factor_text(one.profit_factor, one.trades)),
-            _td(_share_text(one.win_rate)),
-            _td(_percent(one.break_even_win_rate)),
-            _td(_plain_number(one.sharpe)),
-            _td(signed(one.drawdown.percent, 1) if one.trades else DASH),
-            _td(_p_text(one.p_value_adjusted)),
+            *(_compared_cells(one) if one.testable else [_td(DASH)] * 8),
             f'<td class="words"><span class="chip {_slug(one.verdict)}">{escape(one.verdict)}</span></td>',
             f"<td class=advice>{escape(one.recommendation)}</td>",
         ]
@@ -507,10 +527,15 @@ def _leaderboard(ordered: Sequence[DetectorSummary]) -> str:
     )  # fmt: skip
     foot = (
         _note("* range of the mean from worst to best fills, because more than 5 % of the trades are ambiguous.")
-        if any(one.headline_is_fill_range for one in ordered)
+        if any(one.headline_is_fill_range and one.testable for one in ordered)
         else ""
     )
     return f"<div class=scroll><table>{head}<tbody>{''.join(rows)}</tbody></table></div>{foot}"
+
+
+def _detector_of(summaries: Sequence[DetectorSummary]) -> pl.Expr:
+    """Whether a trade is of one of these."""
+    return pl.col("detector").cast(pl.String).is_in([one.detector for one in summaries])
 
 
 def _pooled_section(pooled: DetectorSummary, trades: pl.DataFrame, sessions: Sequence[date], run: Run) -> str:
@@ -518,7 +543,7 @@ def _pooled_section(pooled: DetectorSummary, trades: pl.DataFrame, sessions: Seq
         return ""
     return _section(
         "pooled",
-        "All detectors pooled",
+        "All testable detectors pooled",
         f"<p>{escape(interval_text(pooled.expectancy))} R per trade over {pooled.trades:,} trades; the curve is the "
         "mean of the detectors' separate books. Pooling is in R, never in price points.</p>",
         _pictures(pooled, trades.sort("signal_bar_end", "detector", "symbol", "trade_id"), sessions, run),

@@ -276,7 +276,8 @@ def summarise(
         )
         for detector in found
     ]
-    adjusted = benjamini_hochberg([part.p_value for part in parts])
+    # What cannot be tested is no test to adjust for.
+    adjusted = benjamini_hochberg([part.p_value if part.testable else None for part in parts])
     return [_with_adjusted_p(part, p) for part, p in zip(parts, adjusted, strict=True)]
 
 
@@ -289,9 +290,11 @@ def pool(
     *,
     settings: Settings | None = None,
 ) -> DetectorSummary:
-    """All detectors as one: pooled in R, the daily return being the mean over the separate books (same inputs)."""
+    """All testable detectors as one: pooled in R, the daily return the mean over their separate books (same inputs)."""
     settings = settings or Settings()
     found = _coverage_by_detector(coverage)
+    testable = pl.col("detector").cast(pl.String).is_in([name for name, one in found.items() if one.testable])
+    trades, dispositions, daily_pnl = (rows.filter(testable) for rows in (trades, dispositions, daily_pnl))
     days, minutes = _session_axis(sessions)
     counts: dict[str, int] = {}
     for one in _disposition_counts(dispositions).values():
@@ -543,8 +546,8 @@ def out_of_sample(
 
 
 def best_of_all(summaries: Sequence[DetectorSummary], settings: Settings) -> float | None:
-    """p of "the best detector of the run earns nothing" (SPA), on the daily results of those that traded."""
-    traded = [one.daily_pnl_usd for one in summaries if one.trades]
+    """p of "the best detector of the run earns nothing" (SPA), on the daily results of the testable that traded."""
+    traded = [one.daily_pnl_usd for one in summaries if one.trades and one.testable]
     if not traded:
         return None
     returns = np.array(traded).T / settings.initial_equity_usd

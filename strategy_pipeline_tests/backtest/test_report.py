@@ -315,6 +315,22 @@ def test_a_detector_for_other_symbols_is_not_said_to_lack_data(study: Study) -> 
     assert "close, vwap" not in page
 
 
+def test_numbers_of_a_detector_that_is_not_testable_stand_in_no_comparison(study: Study) -> None:
+    index = next(n for n, one in enumerate(study.summaries) if one.detector == "planted_long")
+    sparse = replace(study.summaries[index], coverage=Coverage(120, 30, ("gex_ratio",)), verdict="not testable")
+    summaries = [sparse if one.detector == "planted_long" else one for one in study.summaries]
+    page = report.html_text(summaries, study.pooled, study.trades, study.days, RUN)
+    board = page[page.index("id=leaderboard") : page.index("id=pooled")]
+    row = next(row for row in board.split("<tr") if "planted_long" in row)
+    assert row.count("<td>\N{EN DASH}</td>") == 8
+    box = page[page.index("id=verdict") : page.index("id=forest")]
+    assert "planted_long +0.35" not in box
+    counted = sum(one.trades for one in summaries if one.testable)
+    assert f"R per trade (n = {counted:,} trades)" in page
+    line = next(row for row in report.leaderboard_rows(summaries) if row["detector"] == "planted_long")
+    assert [line[name] for name in ("n", "expectancy", "low", "high", "profit_factor", "win_rate")] == [None] * 6
+
+
 def test_a_range_of_fills_is_never_shown_without_the_interval_of_chance(study: Study) -> None:
     page = study.html()
     section = page[page.index('id="detector-doubtful_long"') :]

@@ -330,3 +330,23 @@ def test_the_best_of_noise_is_no_discovery_and_a_real_edge_is() -> None:
     assert stats.best_of_all(noise, QUICK) > 0.05
     assert stats.best_of_all([*noise, edge], QUICK) < 0.01
     assert stats.best_of_all([], QUICK) is None
+
+
+def test_a_few_trades_of_a_detector_that_is_not_testable_count_for_nothing() -> None:
+    whole = trades_of([0.2, -0.3, 0.4, -0.2] * 10, detector="whole")
+    sparse = trades_of([1.0, 2.0, 3.0] * 8, detector="sparse")
+    days = session_axis(60)
+
+    def inputs(*parts: pl.DataFrame) -> tuple[pl.DataFrame, ...]:
+        rows = pl.concat(parts)
+        coverage = coverage_of(("whole", 60, 60, []), ("sparse", 60, 24, ["gamma_flip"]))
+        return rows, dispositions_of(rows), coverage, daily_profit_of(rows), days
+
+    both, alone = inputs(whole, sparse), inputs(whole)
+    found = {one.detector: one for one in stats.summarise(*both, settings=QUICK)}
+    # Its own trades stay facts; the tests of the others are not adjusted for it.
+    assert (found["sparse"].verdict, found["sparse"].trades) == ("not testable", 24)
+    assert found["sparse"].p_value_adjusted is None
+    assert found["whole"].p_value_adjusted == found["whole"].p_value
+    assert stats.best_of_all(list(found.values()), QUICK) == stats.best_of_all([found["whole"]], QUICK)
+    assert stats.pool(*both, settings=QUICK) == stats.pool(*alone, settings=QUICK)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import dagster as dg
+import numpy as np
 import polars as pl
 
 from strategy_pipeline.backtest.charts import equity_chart, forest_plot, r_histogram
@@ -137,7 +138,7 @@ def backtest_report(
             "trades": dg.MetadataValue.path(str(written.trades)),
             "leaderboard": dg.MetadataValue.json(leaderboard_rows(summaries)),
             "sessions": len(days),
-            **_pictures(summaries, pooled, tables, days, run),
+            **_pictures(summaries, pooled, days, run),
         },
     )
 
@@ -325,15 +326,12 @@ def _pictures_by_detector(
 def _pictures(
     summaries: Sequence[DetectorSummary],
     pooled: DetectorSummary,
-    tables: DetectorTables,
     days: Sequence[date],
     config: BacktestConfig,
 ) -> dict[str, dg.MetadataValue]:
     """The forest plot, and the pooled equity curve, as Markdown."""
-    daily = tables.equity.group_by("session").agg(pl.col("pnl_usd").sum()).sort("session")
-    books = max(1, sum(one.testable for one in summaries))
     curve = equity_chart(
-        days, daily["pnl_usd"].to_numpy() / books, config.initial_equity_usd, pooled.drawdown, trades=pooled.trades
+        days, np.array(pooled.daily_pnl_usd), config.initial_equity_usd, pooled.drawdown, trades=pooled.trades
     )
     return {
         "expectancy": dg.MetadataValue.md(markdown_image(forest_plot(summaries), "expectancy of every detector")),
