@@ -399,23 +399,21 @@ def _closing(frame: pl.DataFrame, values: pl.DataFrame | None, columns: Mapping[
     held = {name: new for name, new in columns.items() if name in values.columns}
     stored = values["ingested_at"] if "ingested_at" in values.columns else values["available_at"]
     known = values.with_columns(stored.alias("_stored"), _rank=_quality_rank(values), _known=pl.col("available_at"))
-    taken = {**held, "session": "_session", "_known": "_known", "_stored": "_stored", "_rank": "_rank"}
-    joined = as_of(frame, known.sort("session"), by=[], columns=taken, at="next_open")
-    same = pl.col("_session") == pl.col("session")
-    of_session = [pl.when(same).then(pl.col(new)).alias(new) for new in (*held.values(), "_known", "_stored", "_rank")]
+    taken = {**held, "_known": "_known", "_stored": "_stored", "_rank": "_rank"}
+    joined = as_of(frame, known, by=["session"], columns=taken, at="next_open")
     absent = [
         pl.lit(None, dtype=MARKET_REGIME_HISTORY.polars_schema[new]).alias(new)
         for name, new in columns.items()
         if name not in held
     ]
     return (
-        joined.with_columns(*of_session, *absent)
+        joined.with_columns(absent)
         .with_columns(
             available_at=pl.max_horizontal("available_at", "_known"),
             ingested_at=pl.max_horizontal("ingested_at", "_stored"),
             _quality=pl.max_horizontal("_quality", "_rank"),
         )
-        .drop("_session", "_known", "_stored", "_rank")
+        .drop("_known", "_stored", "_rank")
     )
 
 
@@ -480,9 +478,7 @@ def _rotation(frame: pl.DataFrame, sectors: Mapping[str, pl.DataFrame]) -> pl.Da
             "available_at",
             _twenty=100.0 * (pl.col("close") / pl.col("close").shift(RETURN_SESSIONS) - 1.0),
         )
-        known = closes.with_columns(_of=pl.col("session"))
-        frame = as_of(frame, known, by=[], columns={"_twenty": f"_{name}", "_of": f"_{name}_of"}, at="next_open")
-        frame = frame.with_columns(pl.when(pl.col(f"_{name}_of") == pl.col("session")).then(pl.col(f"_{name}")))
+        frame = as_of(frame, closes, by=["session"], columns={"_twenty": f"_{name}"}, at="next_open")
     held = sorted(sectors)
     if not held:
         return frame.with_columns(

@@ -387,6 +387,16 @@ def test_a_value_of_another_session_or_from_after_the_next_open_does_not_count(m
     assert with_vix_at(too_late)["available_at"] == datetime(2017, 7, 5, 20, 15, tzinfo=UTC)
 
 
+def test_breadth_of_an_earlier_session_that_came_late_hides_none_of_a_later_one(market):
+    monday, wednesday = date(2017, 7, 3), date(2017, 7, 5)
+    late = pl.when(pl.col("session") == monday).then(datetime(2017, 7, 5, 22, tzinfo=UTC)).otherwise("available_at")
+    breadth = market["breadth"].with_columns(available_at=late)
+    found = dict(rows_of(market, [monday, wednesday], breadth=breadth).select("session", "pct_above_sma50").iter_rows())
+    told = dict(breadth.select("session", "pct_above_sma50").iter_rows())
+    # Monday's own was not known by the next open.
+    assert found == {monday: None, wednesday: told[wednesday]}
+
+
 def test_a_flat_market_has_no_degenerate_numbers():
     known = [calendar.session(day) for day in calendar.sessions_between(FIRST, LAST)]
     flat = contract_bars(

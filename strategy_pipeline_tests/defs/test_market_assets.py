@@ -6,8 +6,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from strategy_pipeline.analytics.regime import RegimeConfig
 from strategy_pipeline.definitions import build_defs
-from strategy_pipeline.defs.assets.market import market_assets, market_checks
+from strategy_pipeline.defs.assets.market import market_assets, market_checks, regimes_of
 from strategy_pipeline.defs.launch import materialize, open_instance
 from strategy_pipeline.defs.partitions import SESSIONS
 from strategy_pipeline.defs.resources import default_resources
@@ -28,9 +29,9 @@ def bars() -> pl.DataFrame:
     return pl.concat([random_bars("SPY", 1, 200.0), random_bars("VIX", 2, 17.0, 0.05), random_bars("QQQ", 4, 110.0)])
 
 
-def lake_of(folder, bars) -> Lake:
+def lake_of(folder, bars, days=ASKED) -> Lake:
     lake = lake_with(folder, bars)
-    breadth = random_breadth(6).filter(pl.col("session").is_in(ASKED))
+    breadth = random_breadth(6).filter(pl.col("session").is_in(days))
     parts = breadth.partition_by("session", as_dict=True).items()
     lake.write_many(MARKET_BREADTH, [({"session": key[0]}, part, {}) for key, part in parts])
     return lake
@@ -83,6 +84,15 @@ def test_a_backfill_in_two_runs_gives_the_bytes_of_one(bars, tmp_path):
         run(two, instance, ASKED[:3])
     digests = [[lake.info(MARKET_REGIME_HISTORY, {"session": day}).sha256 for day in ASKED] for lake in (one, two)]
     assert digests[0] == digests[1]
+
+
+def test_a_label_that_is_held_on_to_does_not_depend_on_which_sessions_are_asked_for_together(bars, tmp_path):
+    days = calendar.sessions_between(date(2017, 12, 11), date(2017, 12, 19))
+    lake, held = lake_of(tmp_path, bars, days), RegimeConfig(hysteresis_sessions=2)
+    whole = regimes_of(lake, days, held)
+    assert pl.concat([regimes_of(lake, [day], held) for day in days]).equals(whole)
+    # The sessions were chosen so that holding on matters.
+    assert not whole["market_regime"].equals(regimes_of(lake, days, RegimeConfig())["market_regime"])
 
 
 def test_without_bars_of_spy_the_run_says_what_to_do(bars, tmp_path):

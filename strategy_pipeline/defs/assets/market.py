@@ -73,7 +73,9 @@ def regimes_of(lake: Lake, sessions: Sequence[date], config: RegimeConfig) -> pl
     for start in sorted({history_start(day) for day in sessions}):
         days = [day for day in sessions if history_start(day) == start]
         bars = lake.read_sessions(HISTORICAL_BARS, calendar.sessions_between(start, max(days)), where=wanted)
-        rows.append(regime_history(bars, actions, lake.read_sessions(MARKET_BREADTH, days), days, config=config))
+        # A label that is held on to was decided by the breadth of earlier sessions.
+        judged = calendar.sessions_between(start, max(days)) if config.hysteresis_sessions > 1 else days
+        rows.append(regime_history(bars, actions, lake.read_sessions(MARKET_BREADTH, judged), days, config=config))
     return pl.concat(rows)
 
 
