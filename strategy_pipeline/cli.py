@@ -85,7 +85,7 @@ def parse(
         str | None, typer.Option("--symbols", help="Comma-separated; built besides those of the watchlist.")
     ] = None,
 ) -> None:
-    """Turn the vendor's files of a data set into historical_bars, those of options into chains, gamma and flow."""
+    """Turn the vendor's files of a data set into bars, those of options into chains and flow, quotes into spreads."""
     from strategy_pipeline.commands import backfill as command
 
     (first, last), wanted = period(start, end), listed(symbols)

@@ -147,6 +147,14 @@ def test_option_files_become_chains_and_an_underlying_without_bars_is_named(run,
     assert (nothing.returncode, "No table is built from us_options_opra/day_aggs_v1" in nothing.stderr) == (2, True)
 
 
+def test_quote_files_become_spreads_and_a_symbol_without_quotes_is_named(run, shared_data):
+    words = ["--dataset", "us_stocks_sip/quotes_v1", "--start", "2013-10-07", "--end", "2013-10-08"]
+    parsed = run("backfill", "parse", *words, "--symbols", "SPY,BAC", FLAT_FILES_URL=str(shared_data))
+    assert "quoted_spreads: 1 session from 2013-10-07 to 2013-10-08" in parsed.stdout, parsed.stderr
+    assert "1 of 2 sessions had no usable file." in parsed.stdout
+    assert "No quote of BAC in the files of 2013-10-07 to 2013-10-08." in parsed.stdout
+
+
 def test_the_demo_finds_the_planted_edge_and_nothing_else_and_again_finds_everything_unchanged(run, tmp_path):
     process = run("demo")
     assert process.returncode == 0, process.stderr

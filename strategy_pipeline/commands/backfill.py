@@ -10,7 +10,7 @@ import polars as pl
 from strategy_pipeline.commands import option_backfill
 from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.bars import REFUSALS
-from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS, OPTION_FILE_DATASETS
+from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS, OPTION_FILE_DATASETS, QUOTE_FILE_DATASETS
 from strategy_pipeline.defs.launch import Definitions, Instance, materialize, open_instance, session_range, written
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.resources import default_resources, flat_file_store
@@ -21,11 +21,13 @@ from strategy_pipeline.ingestion.layout import Dataset, dataset_named, first_day
 from strategy_pipeline.ingestion.mirror import RawMirror
 from strategy_pipeline.ingestion.parse import watched_symbols
 from strategy_pipeline.lake.store import Lake
-from strategy_pipeline.lake.tables import HISTORICAL_BARS, QUARANTINE
+from strategy_pipeline.lake.tables import HISTORICAL_BARS, QUARANTINE, QUOTED_SPREADS
 from strategy_pipeline.market.calendar import sessions_between
 from strategy_pipeline.settings import Settings, load_watchlist
 
-_ASSET_OF = {dataset: asset for asset, dataset in (FLAT_FILE_DATASETS | OPTION_FILE_DATASETS).items()}
+_ASSET_OF = {
+    dataset: asset for asset, dataset in (FLAT_FILE_DATASETS | OPTION_FILE_DATASETS | QUOTE_FILE_DATASETS).items()
+}
 # Symbols are looked for in this many sessions at a time: most are found in the first few.
 _SESSIONS_AT_ONCE = 20
 _NAMED = 8
@@ -39,6 +41,13 @@ def asset_for(dataset: str) -> str:
     return _ASSET_OF[name]
 
 
+def _job_of(asset: str) -> str:
+    """The job that mirrors an asset's files."""
+    if asset in QUOTE_FILE_DATASETS:
+        return "backfill_quotes"
+    return "backfill_options" if asset in OPTION_FILE_DATASETS else "backfill_bars"
+
+
 def download(settings: Settings, progress: Progress, dataset: str, start: date, end: date, *, overwrite: bool) -> str:
     """Mirrors the files of a data set and returns lines on what is here now; raises MissingDataError without any."""
     asset, keys = asset_for(dataset), session_range(start, end)
@@ -47,7 +56,7 @@ def download(settings: Settings, progress: Progress, dataset: str, start: date, 
         result = materialize(
             build_defs(progress=progress),
             instance,
-            "backfill_options" if asset in OPTION_FILE_DATASETS else "backfill_bars",
+            _job_of(asset),
             assets=[asset],
             keys=keys,
             config={asset: {"overwrite": overwrite}},
@@ -73,11 +82,14 @@ def parse(
 ) -> str:
     """Fetches what is missing of a data set, builds the bars, and returns lines on what is in the lake and what is not.
 
-    From option files the option tables are built. Raises MissingDataError when there is no bar of any of `symbols`.
+    From option files the option tables are built, from stock quotes the spreads. Raises MissingDataError when there is
+    no bar of any of `symbols`.
     """
     asset, keys = asset_for(dataset), session_range(start, end)
     if asset in OPTION_FILE_DATASETS:
         return option_backfill.parse(settings, progress, dataset, start, end, symbols=symbols)
+    if asset in QUOTE_FILE_DATASETS:
+        return _parse_quotes(settings, progress, asset, keys, symbols)
     watched = load_watchlist(settings.watchlist)
     with open_instance(settings) as instance:
         result = materialize(
@@ -109,6 +121,31 @@ def parse(
     if absent:
         lines.append(f"No row of {_some(absent)} in the files of {keys[0]} to {keys[1]}.")
     lines += _off_session(flat_file_store(settings), kind, start, end)
+    return "\n".join(lines)
+
+
+def _parse_quotes(
+    settings: Settings, progress: Progress, asset: str, keys: tuple[str, str], symbols: tuple[str, ...]
+) -> str:
+    """Fetches what is missing of stock quotes and builds the spread of each minute; lines on what is in the lake."""
+    with open_instance(settings) as instance:
+        result = materialize(
+            build_defs(progress=progress),
+            instance,
+            "backfill_quotes",
+            assets=[asset, "quoted_spreads"],
+            keys=keys,
+            config={"quoted_spreads": {"symbols": list(symbols)}},
+            trigger="backfill parse",
+        )
+        count = len(written(instance, result.run_id, "quoted_spreads"))
+    days, lake = _days(keys), Lake(settings.lake_location)
+    lines = [f"quoted_spreads: {_sessions(count)} from {keys[0]} to {keys[1]} in {settings.lake_location}."]
+    if missing := len(days) - count:
+        lines.append(f"{missing} of {_sessions(len(days))} had no usable file.")
+    held = set(lake.read_sessions(QUOTED_SPREADS, days, columns=["symbol"])["symbol"].unique())
+    if absent := [one for one in symbols if one not in held]:
+        lines.append(f"No quote of {_some(absent)} in the files of {keys[0]} to {keys[1]}.")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""What a window needs before it can be tested: files, bars, regime, options, features and signals, in that order.
+"""What a window needs before it can be tested: files, bars, regime, options, quotes, features, signals, in that order.
 
 Each step is a run of a named job over what the mirror holds; what is not published is simply not there.
 """
@@ -12,7 +12,7 @@ from strategy_pipeline.analytics.alignment import alignment_start
 from strategy_pipeline.analytics.lookback import lookback_start
 from strategy_pipeline.analytics.regime import history_start
 from strategy_pipeline.commands.option_backfill import BUILT_FROM, TAKES_SYMBOLS
-from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS, OPTION_FILE_DATASETS
+from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS, OPTION_FILE_DATASETS, QUOTE_FILE_DATASETS
 from strategy_pipeline.defs.launch import Definitions, Instance, materialize, session_range
 from strategy_pipeline.defs.resources import flat_file_store
 from strategy_pipeline.errors import MissingDataError
@@ -28,6 +28,8 @@ from strategy_pipeline.settings import Settings
 REGIME_SYMBOL = "SPY"
 # Coarser rows stand on files without minutes, and without the minutes of its underlying no chain has a volatility.
 COARSEST_WITH_OPTIONS_MINUTES = 15
+# Files of quotes are the largest there are, and only rows of minutes are worth them.
+COARSEST_WITH_QUOTES_MINUTES = 15
 TRIGGER = "backtest"
 
 
@@ -81,6 +83,11 @@ def prepare(settings: Settings, definitions: Definitions, instance: Instance, wi
             definitions, instance, "backfill_options", assets=options, keys=keys, config=of_symbols, trigger=TRIGGER
         )
     keys = session_range(*window.days)
+    if quotes := _quote_assets(store, window):
+        of_symbols = {"quoted_spreads": {"symbols": list(window.symbols)}}
+        materialize(
+            definitions, instance, "backfill_quotes", assets=quotes, keys=keys, config=of_symbols, trigger=TRIGGER
+        )
     chosen = {"features": {"timeframes": list(window.timeframes)}}
     materialize(definitions, instance, "backfill_bars", assets=["features"], keys=keys, config=chosen, trigger=TRIGGER)
     if window.scored:
@@ -127,6 +134,14 @@ def _has_regime(lake: Lake, window: Window) -> bool:
     first, last = (date.fromisoformat(key) for key in window.with_the_session_before)
     days = calendar.sessions_between(first, last)
     return lake.read_sessions(HISTORICAL_BARS, days, columns=["symbol", "timeframe"], where=daily).height > 0
+
+
+def _quote_assets(store: FlatFileStore, window: Window) -> list[str]:
+    """The files of stock quotes, when the window has any and rows fine enough to look at them, and their table."""
+    if min(MINUTES[name] for name in window.timeframes) > COARSEST_WITH_QUOTES_MINUTES:
+        return []
+    there = [asset for asset, name in QUOTE_FILE_DATASETS.items() if store.list(DATASETS[name], *window.days)]
+    return [*there, "quoted_spreads"] if there else []
 
 
 def _option_assets(store: FlatFileStore, window: Window) -> list[str]:

@@ -23,6 +23,7 @@ from strategy_pipeline.lake.tables import (
     FEATURES,
     HISTORICAL_BARS,
     QUARANTINE,
+    QUOTED_SPREADS,
     SIGNAL_DISPOSITIONS,
     Table,
 )
@@ -225,4 +226,40 @@ def trades_checks(
     yield from _results("backtest_trades", verdicts, ())
 
 
-all_checks: list[Any] = [bars_checks, features_checks, actions_checks, trades_checks]
+def contract_check(table: Table) -> dg.AssetChecksDefinition:
+    """A blocking check that the stored rows of a table meet its contract, one session after the other."""
+
+    @dg.multi_asset_check(
+        name=f"{table.name}_contract",
+        specs=[
+            dg.AssetCheckSpec(
+                "contract_holds", asset=table.name, blocking=True, description=WHAT_IS_CHECKED["contract_holds"]
+            )
+        ],
+    )
+    def check(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
+        keys: list[dict[str, str]] = [{}]
+        if table.partition_by:
+            # A run over years of bars has options in few of its sessions.
+            stored = {day.isoformat() for day in lake.sessions(table)}
+            keys = [{"session": key} for key in keys_of_run(context, SESSIONS) if key in stored]
+        rows, broken = 0, ""
+        for key in keys:
+            frame = lake.read(table, [key])
+            rows += frame.height
+            holds, says = contract_holds(table, frame)
+            broken = broken or ("" if holds else says)
+        yield dg.AssetCheckResult(
+            asset_key=table.name,
+            check_name="contract_holds",
+            passed=not broken,
+            description=broken or f"{rows:,} rows meet the contract",
+            metadata={"says": broken or f"{rows:,} rows meet the contract"},
+        )
+
+    return check
+
+
+all_checks: list[Any] = [
+    bars_checks, contract_check(QUOTED_SPREADS), features_checks, actions_checks, trades_checks,
+]  # fmt: skip

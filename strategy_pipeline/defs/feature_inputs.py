@@ -11,7 +11,7 @@ from datetime import date
 
 import polars as pl
 
-from strategy_pipeline.analytics import alignment, market_features, option_features
+from strategy_pipeline.analytics import alignment, market_features, option_features, quoted_spreads
 from strategy_pipeline.analytics.features import DEFINITION_VERSION, compute_features
 from strategy_pipeline.analytics.lookback import BarsNeeded, bars_needed, sessions_in_reach
 from strategy_pipeline.analytics.market_features import VIX, MarketTables
@@ -28,6 +28,7 @@ from strategy_pipeline.lake.tables import (
     OPTION_CONTRACTS,
     OPTION_VOLUME_MINUTES,
     OPTIONS_FLOW_HISTORY,
+    QUOTED_SPREADS,
     Table,
 )
 from strategy_pipeline.market import calendar
@@ -43,8 +44,16 @@ CONTEXT_TABLES: tuple[Table, ...] = (
     GAMMA_EXPOSURE_SNAPSHOTS,
     OPTION_VOLUME_MINUTES,
     OPTIONS_FLOW_HISTORY,
+    QUOTED_SPREADS,
 )
 Reach = Callable[[date], dict[Table, list[date]]]
+# What each family of columns may look at of those tables, and of which the columns that are read.
+REACHES: tuple[Reach, ...] = (
+    market_features.sessions_read,
+    quoted_spreads.sessions_read,
+    option_features.sessions_read,
+)
+COLUMNS_READ = {**option_features.COLUMNS_READ, QUOTED_SPREADS.name: quoted_spreads.COLUMNS_READ}
 # Sessions whose context is read together: five years of 5m bars are still small, five sessions of prints are not.
 ALIGNED_AT_ONCE = 1_300
 OPTION_SESSIONS_AT_ONCE = 5
@@ -92,7 +101,7 @@ class FeatureInputs:
         bars = [*(self._bars[day] for day in older if day in self._bars), *self._lines[within]]
         others = [
             f"{table.name} {day} {self._content(table, day)}"
-            for reach in (market_features.sessions_read, option_features.sessions_read)
+            for reach in REACHES
             for table, days in reach(session).items()
             for day in days
             if day in self.held[table.name]
@@ -111,19 +120,21 @@ class FeatureInputs:
         return pl.concat([rows.clear(), *parts])
 
     def _with_market(self, rows: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
-        """`rows` with their market columns, their alignment, and, where there are options, the columns of options."""
+        """`rows` with market columns, spread and alignment, and, where there are options, the columns of options."""
         found = self._tables(market_features.sessions_read, sessions, rows)
         tables = MarketTables(
             vix_bars=self._vix_bars(sessions),
             iv_percentiles=found[IV_PERCENTILE_CACHE.name],
             regimes=found[MARKET_REGIME_HISTORY.name],
         )
+        spreads = self._tables(quoted_spreads.sessions_read, sessions, rows)[QUOTED_SPREADS.name]
         bars = self._read_bars(alignment.bars_needed(sessions))
         asked = rows.select("symbol", as_of="available_at")
         known = bars.filter(pl.col("symbol").is_in(rows["symbol"].unique().implode()))
         aligned = alignment.alignment(known, asked, self.actions)
         rows = rows.with_columns(
             *market_features.market_features(rows, tables),
+            quoted_spreads.spread_features(rows, spreads),
             *aligned.select("mtf_support_long_pct", "mtf_support_short_pct"),
         )
         optioned = [day for day in sessions if self._has_options(day)]
@@ -158,7 +169,7 @@ class FeatureInputs:
         found = {}
         for table, held in wanted.items():
             where = pl.col("symbol").is_in(symbols) if "symbol" in table.polars_schema else None
-            columns = list(option_features.COLUMNS_READ.get(table.name, table.polars_schema))
+            columns = list(COLUMNS_READ.get(table.name, table.polars_schema))
             found[table.name] = self.lake.read_sessions(table, sorted(held), where=where, columns=columns)
         return found
 

@@ -10,7 +10,7 @@ import dagster as dg
 
 from strategy_pipeline.analytics.chain_quality import falling_expiries, parity_fit, solved_share_pct
 from strategy_pipeline.defs.assets.options import last_chains
-from strategy_pipeline.defs.checks import contract_holds, keys_of_run
+from strategy_pipeline.defs.checks import contract_check, keys_of_run
 from strategy_pipeline.defs.partitions import SESSIONS
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import (
@@ -24,45 +24,11 @@ from strategy_pipeline.lake.tables import (
     OPTIONS_FLOW_HISTORY,
     RATE_CURVE,
     TRADE_CONDITIONS,
-    Table,
 )
 
 # Above or below these shares (%) of a chain, something is wrong with its inputs rather than with single quotes.
 MOST_OUTSIDE_PARITY_PCT, LEAST_SOLVED_PCT = 5.0, 90.0
 _NAMED = 5
-
-CONTRACT = "Columns, types and every rule of the table's contract, read back from what is stored."
-
-
-def _contract_check(table: Table) -> dg.AssetChecksDefinition:
-    """A blocking check that the stored rows of a table meet its contract, one session after the other."""
-
-    @dg.multi_asset_check(
-        name=f"{table.name}_contract",
-        specs=[dg.AssetCheckSpec("contract_holds", asset=table.name, blocking=True, description=CONTRACT)],
-    )
-    def check(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
-        keys: list[dict[str, str]] = [{}]
-        if table.partition_by:
-            # A run over years of bars has options in few of its sessions.
-            stored = {day.isoformat() for day in lake.sessions(table)}
-            keys = [{"session": key} for key in keys_of_run(context, SESSIONS) if key in stored]
-        rows, broken = 0, ""
-        for key in keys:
-            frame = lake.read(table, [key])
-            rows += frame.height
-            holds, says = contract_holds(table, frame)
-            broken = broken or ("" if holds else says)
-        yield dg.AssetCheckResult(
-            asset_key=table.name,
-            check_name="contract_holds",
-            passed=not broken,
-            description=broken or f"{rows:,} rows meet the contract",
-            metadata={"says": broken or f"{rows:,} rows meet the contract"},
-        )
-
-    return check
-
 
 CHECKED_TABLES = (
     RATE_CURVE,
@@ -125,4 +91,4 @@ def _warning(name: str, passed: bool, says: str) -> dg.AssetCheckResult:
     )
 
 
-option_checks = [*(_contract_check(table) for table in CHECKED_TABLES), chain_checks]
+option_checks = [*(contract_check(table) for table in CHECKED_TABLES), chain_checks]

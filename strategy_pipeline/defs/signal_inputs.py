@@ -5,7 +5,8 @@ Asset and scanner take their rows from here, so that they cannot differ. Nothing
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from functools import cached_property
 
 import polars as pl
@@ -16,6 +17,7 @@ from strategy_pipeline.detectors.catalogue import CATALOGUE
 from strategy_pipeline.detectors.declaration import Detector
 from strategy_pipeline.detectors.evaluate import ROW_KEY
 from strategy_pipeline.engines.combination import REQUEST_KEY
+from strategy_pipeline.lake.asof import KNOWN_AT
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import (
     COMPOSITE_SIGNALS,
@@ -35,10 +37,22 @@ CODE_VERSION = "composite-signals-1"
 # Optional data counts as subscribed when the features of one of so many sessions before the signal's hold any of it.
 # The session itself does not count: what comes in the afternoon must not change a signal of the morning.
 PROFILE_SESSIONS = 20
-PROFILE_COLUMNS = {"vix": "vix_level", "regime": "market_regime", "quotes": "spread_pct"}
-FLOW_COLUMN = "flow_score"
+PROFILE_COLUMNS = {"vix": "vix_level", "regime": "market_regime"}
+FLOW_COLUMN, QUOTES_COLUMN = "flow_score", "spread_pct"
 # Sessions scored together: few rows fire, and reading them together costs less than one by one.
 SESSIONS_AT_ONCE = 65
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the features of a session hold of optional data.
+
+    Symbols with flow, when each symbol's first row with a spread became known, and the columns that have any value.
+    """
+
+    flow: frozenset[str]
+    quoted_since: Mapping[str, datetime]
+    columns: frozenset[str]
 
 
 class SignalInputs:
@@ -51,7 +65,7 @@ class SignalInputs:
         self.lake, self.rules, self.timeframe, self.symbols = lake, rules, timeframe, tuple(symbols)
         self.timeframes = [timeframe] if timeframe else sorted({detector.timeframe for detector in CATALOGUE})
         versions = [detector.definition_version for detector in CATALOGUE]
-        self._held: dict[date, tuple[frozenset[str], frozenset[str]]] = {}
+        self._held: dict[date, Held] = {}
         self._common = f"{CODE_VERSION} {self.timeframes} {rules.version} {versions}"
 
     @cached_property
@@ -75,23 +89,37 @@ class SignalInputs:
         return found
 
     def profile(self, day: date) -> DataProfile:
-        """Which optional data the features of the sessions before `day` held at all, and of which symbols the flow."""
+        """Which optional data the features of the sessions before `day` held at all, and of which symbols the flow.
+
+        Quotes alone are asked of the session itself, bar by bar: they come as files the day after, so that a session
+        under way has none whatever the sessions before it had.
+        """
         recent = calendar.sessions_between(calendar.first_session(), day)[-PROFILE_SESSIONS - 1 : -1]
         seen = [self._optional(one) for one in recent]
-        flow = frozenset(symbol for symbols, _ in seen for symbol in symbols)
-        held = {column for _, columns in seen for column in columns}
-        return DataProfile(flow, **{name: column in held for name, column in PROFILE_COLUMNS.items()})
+        flow = frozenset(symbol for one in seen for symbol in one.flow)
+        held = {column for one in seen for column in one.columns}
+        return DataProfile(
+            flow_symbols=flow,
+            quoted_since=self._optional(day).quoted_since,
+            **{name: column in held for name, column in PROFILE_COLUMNS.items()},
+        )
 
-    def _optional(self, day: date) -> tuple[frozenset[str], frozenset[str]]:
-        """The symbols of which a session's features hold flow, and those of PROFILE_COLUMNS that have any value."""
+    def _optional(self, day: date) -> "Held":
+        """What a session's features hold of optional data."""
         if day not in self._held:
             columns = list(PROFILE_COLUMNS.values())
-            read = ["symbol", FLOW_COLUMN, *columns]
+            read = ["symbol", KNOWN_AT, FLOW_COLUMN, QUOTES_COLUMN, *columns]
             rows = pl.concat(
                 self.lake.read_sessions(FEATURES, [day], timeframe=name, columns=read) for name in self.timeframes
             )
             flow = rows.filter(pl.col(FLOW_COLUMN).is_not_null())["symbol"].unique().to_list()
-            self._held[day] = (frozenset(flow), frozenset(name for name in columns if rows[name].count() > 0))
+            quoted = rows.filter(pl.col(QUOTES_COLUMN).is_not_null())
+            first = quoted.group_by("symbol").agg(pl.col(KNOWN_AT).min()).sort("symbol")
+            self._held[day] = Held(
+                frozenset(flow),
+                dict(first.iter_rows()),
+                frozenset(name for name in columns if rows[name].count() > 0),
+            )
         return self._held[day]
 
     def provenance(self, day: date) -> Provenance:
@@ -168,7 +196,8 @@ class Piece:
 
 def _said(profile: DataProfile) -> str:
     """A profile as a text that is the same for the same profile."""
-    return f"{sorted(profile.flow_symbols or ())} {profile.vix} {profile.regime} {profile.quotes}"
+    quoted = sorted((profile.quoted_since or {}).items())
+    return f"{sorted(profile.flow_symbols or ())} {profile.vix} {profile.regime} {quoted}"
 
 
 def counts_of(rows: pl.DataFrame) -> dict[str, str]:

@@ -10,12 +10,12 @@ from datetime import date
 
 import polars as pl
 
+from strategy_pipeline.ingestion.judged_files import JudgedFile
 from strategy_pipeline.ingestion.layout import DATASETS, key_for
 from strategy_pipeline.ingestion.mirror import RawFile, RawMirror
 from strategy_pipeline.ingestion.option_files import (
     CONTRACTS_DEFINITION,
     OPEN_INTEREST_DEFINITION,
-    OptionFile,
     option_contracts,
     option_prints,
     option_symbols_to_roots,
@@ -128,7 +128,7 @@ def read_option_session(
 def read_tape(raw_files: RawMirror, day: date, symbols: Iterable[str]) -> OptionTape:
     """The quotes and prints of options on `symbols` in the files of `day`; nothing of the content raises."""
     wanted = sorted(symbols)
-    read: dict[str, OptionFile] = {}
+    read: dict[str, JudgedFile] = {}
     quarantine = []
     if (raw := raw_files.get(key_for(QUOTES, day))) is not None:
         read["quotes"] = parse_option_quotes(raw, day, wanted)
@@ -144,7 +144,7 @@ def read_tape(raw_files: RawMirror, day: date, symbols: Iterable[str]) -> Option
     )
 
 
-def read_open_interest(raw_files: RawMirror, day: date, symbols: Iterable[str]) -> OptionFile | None:
+def read_open_interest(raw_files: RawMirror, day: date, symbols: Iterable[str]) -> JudgedFile | None:
     """The open interest published in the morning of `day`, or None without its file."""
     raw = raw_files.get(open_interest_key(day))
     return None if raw is None else parse_open_interest(raw, day, sorted(symbols))

@@ -145,6 +145,50 @@ HISTORICAL_BARS = Table(
 )
 
 
+MAX_QUOTE_AGE_S = 60
+
+
+class QuotedSpreadsSchema(dy.Schema):
+    """The quote in force at the end of each regular minute; a minute without one has no row."""
+
+    symbol = text("Canonical symbol, no vendor prefix", primary_key=True)
+    session = dy.Date(nullable=False, metadata={"doc": "Exchange date (XNYS)"})
+    minute_end = instant("End of the minute the quote stands at", primary_key=True)
+    bid = number("Best bid of the newest two-sided, uncrossed quote, $", nullable=False, min_exclusive=0)
+    ask = number("Best offer of that quote, $", nullable=False, min_exclusive=0)
+    spread_pct = number("100 (ask - bid) / mid, % of mid; 0 in a locked market", nullable=False, min=0)
+    quote_at = instant("Tape time of that quote, truncated to microseconds; at most 60 s before the minute's end")
+    source = one_of(SOURCES, "Where the row comes from")
+    quality = one_of(QUALITIES, "Provisional until it stands on final inputs")
+    quality_flags = dy.List(dy.String(nullable=False), nullable=False, metadata={"doc": "What is odd about the row"})
+    available_at = instant("When the minute's own bar is known")
+    ingested_at = instant("When the vendor's object that holds the quote was published (its Last-Modified)")
+    revision = dy.Int32(nullable=False, min=0, metadata={"doc": "0 for the first version of the row"})
+    definition_version = text("Method that produced the row")
+
+    @dy.rule()
+    def not_crossed(cls) -> pl.Expr:
+        return pl.col("bid") <= pl.col("ask")
+
+    @dy.rule()
+    def quote_in_force(cls) -> pl.Expr:
+        age = pl.col("minute_end") - pl.col("quote_at")
+        return (age >= pl.duration(seconds=0)) & (age <= pl.duration(seconds=MAX_QUOTE_AGE_S, microseconds=1))
+
+    @dy.rule()
+    def known_after_the_minute(cls) -> pl.Expr:
+        return pl.col("available_at") >= pl.col("minute_end")
+
+
+QUOTED_SPREADS = Table(
+    "quoted_spreads",
+    QuotedSpreadsSchema,
+    ("session",),
+    ("symbol", "minute_end"),
+    "Bid, ask and spread of each watched symbol at the end of each regular minute that has a quote at most 60 s old.",
+)
+
+
 class QuarantineSchema(dy.Schema):
     """What a parser refused, and why; nothing is dropped without a row here or a count on the partition."""
 
@@ -441,7 +485,7 @@ class FeaturesSchema(dy.Schema):
     rvol_symbol = text("Symbol whose volume counts; null for an index without a proxy", nullable=True)
     adv20_shares = number("Mean volume of 20 prior sessions, shares", min=0)
     adv20_usd = number("Mean close x volume of 20 prior sessions, $", min=0)
-    spread_pct = number("Bid-ask spread, % of mid")
+    spread_pct = number("Bid-ask spread of the quote in force at bar_end, at most 60 s old, % of mid", min=0)
     mtf_support_long_pct = number("Weight of the timeframes that point up, 0-100", min=0, max=100)
     mtf_support_short_pct = number("Weight of the timeframes that point down, 0-100", min=0, max=100)
     flow_bias = one_of(FLOW_BIASES, "Side of the options flow of the last 60 minutes", nullable=True)

@@ -172,9 +172,8 @@ def _first_failure(rules: ScoringRules, profile: DataProfile) -> pl.Expr:
     passes = {
         "filter_session": pl.col("is_regular_hours") & (pl.col("minutes_to_close") >= 0),
         "filter_liquidity": is_index | (pl.col("adv20_shares") >= rules["filters"]["adv20_shares_min"]),
-        "filter_spread": is_index | (rounded(pl.col("spread_pct")) <= rules["filters"]["spread_pct_max"])
-        if profile.quotes
-        else pl.lit(value=True),
+        "filter_spread": ~profile.quotes_apply()
+        | (rounded(pl.col("spread_pct")) <= rules["filters"]["spread_pct_max"]),
         "filter_blacklist": ~pl.col("symbol").is_in(rules["filters"]["blacklist"]),
         "confidence_low": rounded(pl.col("data_confidence")) >= MIN_CONFIDENCE_PCT,
         "vix_disabled": ~vix_disabled(rules),
@@ -192,7 +191,6 @@ def _first_failure(rules: ScoringRules, profile: DataProfile) -> pl.Expr:
 def _missing(profile: DataProfile) -> pl.Expr:
     """What the detector and the score lacked, each once, then what could not be applied."""
     notes = [pl.when(pl.col("vix_tier").is_null()).then(pl.lit(VIX_MISSING))]
-    spread_applies = pl.lit(profile.quotes) & (pl.col("asset_class").cast(pl.String) != INDEX)
-    notes.append(pl.when(~spread_applies).then(pl.lit(SPREAD_NOT_APPLIED)))
+    notes.append(pl.when(~profile.quotes_apply()).then(pl.lit(SPREAD_NOT_APPLIED)))
     every = [pl.col("inputs_missing"), pl.col("confidence_missing"), pl.concat_list(notes).list.drop_nulls()]
     return pl.concat_list(every).list.unique(maintain_order=True)

@@ -1,10 +1,14 @@
 """How much of what a signal should know was known: data confidence, 0-100 (detectors.md section 7.2)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import polars as pl
 
 from strategy_pipeline.detectors.comparison import rounded
+from strategy_pipeline.lake.asof import KNOWN_AT
+from strategy_pipeline.lake.tables import INSTANT
 from strategy_pipeline.market.symbols import INDEX
 
 CRITICAL = ("close", "rvol", "atr14_5m")
@@ -45,13 +49,14 @@ _NEEDS_VOLUME = ("rvol", "vwap", "vwap_dist_pct", "adv20_shares")
 class DataProfile:
     """Which optional data there is at all; what is not subscribed, or not listed for a symbol, is not missing.
 
-    `flow_symbols` are the symbols whose options trade; None means all.
+    `flow_symbols` are the symbols whose options trade; None means all. `quoted_since` is when the first quote of a
+    symbol's session came to be known; None means that every symbol is quoted throughout.
     """
 
     flow_symbols: frozenset[str] | None = None
     vix: bool = True
     regime: bool = True
-    quotes: bool = True
+    quoted_since: Mapping[str, datetime] | None = None
 
     def covers(self, column: str) -> bool:
         """Whether the profile holds the data a feature column is made of, for any symbol."""
@@ -64,6 +69,15 @@ class DataProfile:
         if column in _NEEDS_VOLUME:
             return (pl.col("asset_class").cast(pl.String) != INDEX) | pl.col("rvol_symbol").is_not_null()
         return pl.lit(value=True)
+
+    def quotes_apply(self) -> pl.Expr:
+        """Whether a row's symbol is quoted in its session by then (`available_at`); an index never is."""
+        quoted = pl.lit(value=True)
+        if self.quoted_since is not None:
+            since = pl.Series(self.quoted_since.values(), dtype=INSTANT)
+            first = pl.col("symbol").replace_strict(list(self.quoted_since), since, default=None, return_dtype=INSTANT)
+            quoted = (pl.col(KNOWN_AT) >= first).fill_null(value=False)
+        return quoted & (pl.col("asset_class").cast(pl.String) != INDEX)
 
 
 EVERYTHING = DataProfile()

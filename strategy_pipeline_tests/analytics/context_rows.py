@@ -15,6 +15,7 @@ from strategy_pipeline.lake.tables import (
     OPEN_INTEREST,
     OPTION_CONTRACTS,
     OPTION_VOLUME_MINUTES,
+    QUOTED_SPREADS,
     Table,
 )
 from strategy_pipeline.market.calendar import at_new_york, previous_session, session
@@ -89,6 +90,19 @@ def interest_rows(contracts: pl.DataFrame, sizes: list[int]) -> pl.DataFrame:
         )
     ]  # fmt: skip
     return _rows(OPEN_INTEREST, filled, {})
+
+
+def spread_rows(*rows: tuple[str, date, int, float, float]) -> pl.DataFrame:
+    """Quotes at minute ends, three seconds old: symbol, session, minute, bid, ask."""
+    filled = [
+        {
+            "symbol": symbol, "session": day, "minute_end": at(day, minute), "bid": bid, "ask": ask,
+            "spread_pct": 200.0 * (ask - bid) / (ask + bid), "quote_at": at(day, minute) - timedelta(seconds=3),
+            "available_at": at(day, minute) + BAR_LAG,
+        }
+        for symbol, day, minute, bid, ask in rows
+    ]  # fmt: skip
+    return _rows(QUOTED_SPREADS, filled, {})
 
 
 def volume_rows(*rows: tuple[str, date, int, int, int, int]) -> pl.DataFrame:

@@ -17,6 +17,7 @@ ASSETS = {
     "option_quote_file": "flat_files",
     "option_trade_file": "flat_files",
     "option_day_file": "flat_files",
+    "stock_quote_file": "flat_files",
     "corporate_actions": "reference",
     "rate_curve": "reference",
     "open_interest": "reference",
@@ -24,6 +25,7 @@ ASSETS = {
     "trade_conditions": "reference",
     "historical_bars": "bars",
     "provisional_bars": "bars",
+    "quoted_spreads": "bars",
     "market_breadth": "market",
     "market_regime_history": "market",
     "historical_greeks": "options",
@@ -47,8 +49,11 @@ PARENTS = {
     "market_breadth": {"historical_bars", "corporate_actions"},
     "market_regime_history": {"historical_bars", "corporate_actions", "market_breadth"},
     "historical_bars": {
-        name for name, group in ASSETS.items() if group == "flat_files" and not name.startswith("option_")
+        name
+        for name, group in ASSETS.items()
+        if group == "flat_files" and not name.startswith("option_") and name != "stock_quote_file"
     },
+    "quoted_spreads": {"stock_quote_file"},
     "option_contracts": {"option_minute_file", "option_quote_file", "open_interest", "corporate_actions"},
     "historical_greeks": {
         "option_quote_file",
@@ -85,6 +90,7 @@ PARENTS = {
         "gamma_exposure_snapshots",
         "option_volume_minutes",
         "options_flow_history",
+        "quoted_spreads",
     },
     "backtest_trades": {"features", "historical_bars", "corporate_actions", "historical_greeks", "composite_signals"},
     "composite_signals": {"features", "context_scores"},
@@ -103,6 +109,7 @@ PARENTS = {
     "backtest_report": {"backtest_trades", "backtest_validation", "noise_gauntlet"},
 }
 BLOCKING = {
+    "quoted_spreads:contract_holds",
     "historical_bars:contract_holds",
     "historical_bars:no_duplicate_keys",
     "historical_bars:ohlc_ordered",
@@ -217,12 +224,24 @@ def test_a_table_shows_its_columns_with_their_meaning(graph, name):
     assert all(column.description for column in schema.columns)
 
 
-def test_bars_come_without_the_files_of_options():
-    job = {key.to_user_string() for key in defs.resolve_job_def("backfill_bars").asset_layer.executable_asset_keys}
+def assets_of(job: str) -> set[str]:
+    return {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
+
+
+def test_bars_come_without_the_files_of_options_and_quotes():
+    job = assets_of("backfill_bars")
     assert job.isdisjoint(
         name for name in ASSETS if name.startswith("option_") or name in ("rate_curve", "open_interest")
     )
     assert {"historical_bars", "corporate_actions", "features"} <= job
+
+
+def test_stock_quotes_come_in_a_job_of_their_own_and_with_everything():
+    quotes = {"stock_quote_file", "quoted_spreads"}
+    assert assets_of("backfill_quotes") == {*quotes, "features"}
+    assert quotes <= assets_of("backfill_all")
+    for job in ("backfill_bars", "backfill_market", "backfill_options", "backfill_recent", "follow_data"):
+        assert quotes.isdisjoint(assets_of(job)), job
 
 
 def test_ranged_backfills_are_one_run(graph):
@@ -238,6 +257,7 @@ def test_there_are_these_jobs_schedules_and_sensors():
         "backfill_bars",
         "backfill_market",
         "backfill_options",
+        "backfill_quotes",
         "backfill_recent",
         "ingest_chains",
         "score_context",

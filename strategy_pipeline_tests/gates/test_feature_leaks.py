@@ -1,7 +1,7 @@
 """Feature rows and everything they are joined to: whatever becomes known later leaves every earlier row as it was.
 
-Bars, corporate actions, gamma, contracts, open interest, option volume, flow, volatility percentiles, the VIX and
-regimes are spoilt together after a moment; each column of each row known by then must keep its bits.
+Bars, corporate actions, gamma, contracts, open interest, option volume, flow, quoted spreads, volatility percentiles,
+the VIX and regimes are spoilt together after a moment; each column of each row known by then must keep its bits.
 """
 
 from datetime import date, timedelta
@@ -26,6 +26,7 @@ from strategy_pipeline.lake.tables import (
     OPTION_CONTRACTS,
     OPTION_VOLUME_MINUTES,
     OPTIONS_FLOW_HISTORY,
+    QUOTED_SPREADS,
     Table,
 )
 from strategy_pipeline.market.calendar import next_session, previous_session, session, sessions_between
@@ -39,6 +40,7 @@ from strategy_pipeline_tests.analytics.context_rows import (
     interest_rows,
     percentile_rows,
     regime_rows,
+    spread_rows,
     volume_rows,
 )
 from strategy_pipeline_tests.analytics.flow_rows import trades
@@ -116,6 +118,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     counted = sorted({*option_sessions(THURSDAY)[OPTION_VOLUME_MINUTES], FRIDAY, MONDAY})
     traded = [(day, minute, int(random.integers(1, 50))) for day in counted for minute in range(1, 391)]
     put(made, OPTION_VOLUME_MINUTES, volume_rows(*(("SPX", day, m, m * n, m, m * n + m) for day, m, n in traded)))
+    quoted = [(day, minute) for day in (THURSDAY, FRIDAY, MONDAY) for minute in range(1, 391)]
+    put(made, QUOTED_SPREADS, spread_rows(*(("SPY", *one, float(random.uniform(99, 100)), 100.0) for one in quoted)))
     for day in (previous_session(THURSDAY), THURSDAY, FRIDAY):
         percentile = float(random.uniform(0, 100))
         put(made, IV_PERCENTILE_CACHE, percentile_rows({"session": day, "iv_percentile_pct": percentile}))
@@ -137,6 +141,7 @@ def test_every_joined_column_holds_values_here(honest: pl.DataFrame) -> None:
     index = honest.filter(pl.col("symbol") == "SPX")
     assert index.height == 52
     assert {name for name in JOINED if index[name].null_count() > index.height // 2} == set()
+    assert honest.filter(pl.col("symbol") == "SPY")["spread_pct"].null_count() == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -152,6 +157,17 @@ def test_a_reader_of_the_next_mornings_open_interest_would_be_caught(lake: Lake)
         return rows(lake).join(total, on="session", how="left")
 
     assert "open_interest" in {leak.column for leak in leaks(early, lake, MOMENTS[:1], key=KEY, kinds=["scale"])}
+
+
+def test_a_reader_of_the_next_minutes_quote_would_be_caught(lake: Lake) -> None:
+    def early(lake: Lake) -> pl.DataFrame:
+        """The quote a minute after the bar, as a reader has it who asks by the day and not by the moment."""
+        later = lake.read_sessions(QUOTED_SPREADS, [THURSDAY, FRIDAY]).select(
+            "symbol", "bid", bar_end=pl.col("minute_end") - pl.duration(minutes=1)
+        )
+        return rows(lake).join(later, on=["symbol", "bar_end"], how="left")
+
+    assert "bid" in {leak.column for leak in leaks(early, lake, MOMENTS[1:], key=KEY, kinds=["scale"])}
 
 
 def test_the_open_interest_of_a_day_is_seen_on_the_next_one(lake: Lake, honest: pl.DataFrame) -> None:
@@ -183,6 +199,7 @@ def test_a_revised_table_changes_the_pedigree_of_the_sessions_that_read_it_and_o
         OPEN_INTEREST: {THURSDAY},
         OPTION_VOLUME_MINUTES: {THURSDAY, FRIDAY, MONDAY},
         OPTIONS_FLOW_HISTORY: {THURSDAY, FRIDAY},
+        QUOTED_SPREADS: {THURSDAY},
         IV_PERCENTILE_CACHE: {FRIDAY},
         MARKET_REGIME_HISTORY: {FRIDAY},
     }

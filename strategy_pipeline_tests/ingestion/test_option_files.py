@@ -10,10 +10,10 @@ import pytest
 
 from strategy_pipeline.errors import DataError
 from strategy_pipeline.ingestion import option_files
+from strategy_pipeline.ingestion.judged_files import JudgedFile
 from strategy_pipeline.ingestion.layout import DATASETS
 from strategy_pipeline.ingestion.mirror import RawFile
 from strategy_pipeline.ingestion.option_files import (
-    OptionFile,
     option_contracts,
     option_prints,
     option_symbols_to_roots,
@@ -43,7 +43,7 @@ def quote_row(
     return f"{ticker},0,{ask},5,0,{bid},7,{sequence},{at}\n"
 
 
-def checked(found: OptionFile) -> OptionFile:
+def checked(found: JudgedFile) -> JudgedFile:
     """What holds for every result whatsoever."""
     counts = found.counts
     assert counts.read == counts.kept + counts.quarantined + counts.filtered_out
@@ -54,7 +54,7 @@ def checked(found: OptionFile) -> OptionFile:
     return found
 
 
-def quotes(raw_file: WriteRaw, body: str, header: str = HEADER, symbols: list[str] | None = None) -> OptionFile:
+def quotes(raw_file: WriteRaw, body: str, header: str = HEADER, symbols: list[str] | None = None) -> JudgedFile:
     return checked(parse_option_quotes(raw_file(QUOTES, header + body), DAY, symbols))
 
 
@@ -159,7 +159,7 @@ def test_whatever_happens_to_a_file_every_row_is_kept_refused_or_filtered(raw_fi
     conform(OPTION_CONTRACTS, option_contracts(DAY, {"quotes": found.rows}).rows)
 
 
-def interest(raw_file: WriteRaw, body: str, header: str = "ticker,date,open_interest,timestamp\n") -> OptionFile:
+def interest(raw_file: WriteRaw, body: str, header: str = "ticker,date,open_interest,timestamp\n") -> JudgedFile:
     found = checked(parse_open_interest(raw_file(INTEREST, header + body), DAY))
     conform(OPEN_INTEREST, found.rows)
     return found
@@ -232,7 +232,7 @@ def seen(*tickers: str, at: datetime = datetime(2015, 12, 24, 14, 31, tzinfo=UTC
     return pl.DataFrame([(ticker, at, PUBLISHED_AT) for ticker in tickers], schema=schema, orient="row")
 
 
-def listed(*kinds: tuple[str, pl.DataFrame], **options: object) -> OptionFile:
+def listed(*kinds: tuple[str, pl.DataFrame], **options: object) -> JudgedFile:
     found = checked(option_contracts(DAY, dict(kinds), **options))
     conform(OPTION_CONTRACTS, found.rows)
     return found

@@ -152,11 +152,23 @@ def test_an_index_needs_neither_volume_nor_a_spread():
 
 
 def test_a_spread_that_is_not_quoted_is_recorded_and_one_that_is_missing_fails():
-    without = DataProfile(quotes=False)
+    without = DataProfile(quoted_since={})
     row = one(profile=without, spread_pct=None)
     assert row["decision"] == "accepted"
     assert row["inputs_missing"] == ["filter_spread_not_applied"]
     assert one(spread_pct=None)["reject_reason"] == "filter_spread"
+
+
+def test_a_spread_counts_for_a_symbol_from_its_first_quote_of_the_session_on():
+    known_at = detection()["available_at"]
+    for profile, reason in (
+        (DataProfile(quoted_since={"SPY": known_at}), "filter_spread"),
+        (DataProfile(quoted_since={"SPY": known_at + timedelta(microseconds=1)}), None),
+        (DataProfile(quoted_since={"IBM": known_at}), None),
+    ):
+        for spread in (None, 0.51):
+            assert one(profile=profile, spread_pct=spread)["reject_reason"] == reason
+        assert one(profile=profile, spread_pct=0.5)["reject_reason"] is None
 
 
 def test_an_unknown_vix_is_recorded_and_disables_nothing():

@@ -15,6 +15,7 @@ from strategy_pipeline.defs.assets.market import market_assets, market_checks
 from strategy_pipeline.defs.assets.option_reference import option_reference_assets
 from strategy_pipeline.defs.assets.options import option_assets
 from strategy_pipeline.defs.assets.provisional_bars import provisional_bars_assets
+from strategy_pipeline.defs.assets.quotes import quote_assets
 from strategy_pipeline.defs.assets.reference import reference_assets
 from strategy_pipeline.defs.assets.signals import signal_assets, signal_checks
 from strategy_pipeline.defs.assets.sql import sql_assets, sql_checks
@@ -34,7 +35,7 @@ def all_assets(models: Mapping[str, SqlModel]) -> dict[str, list[dg.AssetsDefini
     groups = {
         "flat_files": flat_file_assets,
         "reference": [*reference_assets, *option_reference_assets, *conditions_assets],
-        "bars": [*bars_assets, *provisional_bars_assets],
+        "bars": [*bars_assets, *provisional_bars_assets, *quote_assets],
         "market": market_assets,
         "options": [*option_assets, *flow_assets, *live_chain_assets],
         "volatility": volatility_assets,

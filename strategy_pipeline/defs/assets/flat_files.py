@@ -33,7 +33,8 @@ OPTION_FILE_DATASETS = {
     "option_trade_file": "us_options_opra/trades_v1",
     "option_day_file": "us_options_opra/day_aggs_v1",
 }
-
+# The largest files there are: only quoted spreads need them.
+QUOTE_FILE_DATASETS = {"stock_quote_file": "us_stocks_sip/quotes_v1"}
 
 _WHAT = {
     "minute": "minute aggregates", "hour": "hour aggregates", "day": "day aggregates", "trades": "trades",
@@ -123,5 +124,6 @@ def _summary(name: str, sessions: int, found: Mapping[str, Mapping[str, Any]]) -
 
 
 flat_file_assets = [
-    _flat_file(name, DATASETS[dataset]) for name, dataset in (FLAT_FILE_DATASETS | OPTION_FILE_DATASETS).items()
+    _flat_file(name, DATASETS[dataset])
+    for name, dataset in (FLAT_FILE_DATASETS | OPTION_FILE_DATASETS | QUOTE_FILE_DATASETS).items()
 ]

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from strategy_pipeline.defs.assets.flat_files import OPTION_FILE_DATASETS
+from strategy_pipeline.defs.assets.flat_files import OPTION_FILE_DATASETS, QUOTE_FILE_DATASETS
 from strategy_pipeline.defs.policies import RETRY_TAGS
 
 BACKFILL_GROUPS = ("flat_files", "reference", "bars", "market", "features")
@@ -12,12 +12,14 @@ BACKTEST_GROUPS = ("backtests",)
 OF_OPTIONS = dg.AssetSelection.assets(
     *OPTION_FILE_DATASETS, "rate_curve", "open_interest", "option_contracts", "trade_conditions"
 )
+# Quotes of all stocks fill as much again as everything else, so they come in a job of their own.
+OF_QUOTES = dg.AssetSelection.assets(*QUOTE_FILE_DATASETS, "quoted_spreads")
 # What asks the vendor's REST side, which a machine without a key cannot do.
 LIVE = dg.AssetSelection.assets("chain_snapshot", "provisional_bars")
 
 backfill_bars = dg.define_asset_job(
     "backfill_bars",
-    selection=dg.AssetSelection.groups(*BACKFILL_GROUPS) - OF_OPTIONS - LIVE,
+    selection=dg.AssetSelection.groups(*BACKFILL_GROUPS) - OF_OPTIONS - OF_QUOTES - LIVE,
     description="The vendor's files of a range of sessions, their bars, breadth, regime and features, in one run.",
     tags=RETRY_TAGS,
 )
@@ -33,6 +35,16 @@ backfill_options = dg.define_asset_job(
     description=(
         "Option files of a range of sessions, their chains, dealer gamma, volatility and flow, and the features that "
         "read them; bars come first."
+    ),
+    tags=RETRY_TAGS,
+)
+
+backfill_quotes = dg.define_asset_job(
+    "backfill_quotes",
+    selection=OF_QUOTES | dg.AssetSelection.assets("features"),
+    description=(
+        "Stock quote files of a range of sessions, the spread at the end of each minute, and the features that show "
+        "it; bars come first."
     ),
     tags=RETRY_TAGS,
 )
@@ -54,7 +66,10 @@ follow_data = dg.define_asset_job(
 backfill_all = dg.define_asset_job(
     "backfill_all",
     selection=dg.AssetSelection.all() - dg.AssetSelection.groups(*BACKTEST_GROUPS) - LIVE,
-    description="Everything from the files of a range of sessions to their features and context, options included.",
+    description=(
+        "Everything from the files of a range of sessions to their features and context, options and stock quotes "
+        "included."
+    ),
     tags=RETRY_TAGS,
 )
 
@@ -92,6 +107,7 @@ all_jobs = [
     backfill_recent,
     backfill_market,
     backfill_options,
+    backfill_quotes,
     score_context,
     follow_data,
     run_backtests,
