@@ -29,7 +29,7 @@ class Market:
     def run(self, studies: Studies) -> list[dict[str, Any]]:
         """Rows of the JSON file of a run with these studies."""
         window = tuple(day.isoformat() for day in (self.market.sessions[0], self.market.sessions[-1]))
-        outcome = run_test(self.market.definitions, self.instance, [], [], window, "15m", None, studies)
+        outcome = run_test(self.market.definitions, self.instance, [], [], window, "15m", None, studies, {})
         path = next(line.split()[1] for line in outcome.lines if line.startswith("JSON"))
         return json.loads(Path(path).read_text())
 

@@ -5,6 +5,7 @@ from datetime import date, datetime
 import pytest
 
 from strategy_pipeline.defs.partitions import DETECTORS, SESSIONS, PartitionChoice, sessions_of
+from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.market import calendar
 
 
@@ -35,8 +36,10 @@ def test_a_day_without_a_session_is_no_key(closed):
     assert not SESSIONS.has_partition_key(closed)
 
 
-def test_there_is_a_partition_for_each_of_the_seventeen_detectors():
-    assert len(DETECTORS.get_partition_keys()) == 17
+def test_there_is_a_partition_for_each_of_the_seventeen_detectors_and_the_four_of_the_option_tape():
+    keys = DETECTORS.get_partition_keys()
+    assert (len(keys), len(catalogue.SEVENTEEN), len(catalogue.OF_THE_TAPE)) == (21, 17, 4)
+    assert list(keys) == [detector.name for detector in (*catalogue.SEVENTEEN, *catalogue.OF_THE_TAPE)]
 
 
 class _Range:
