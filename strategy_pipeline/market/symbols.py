@@ -70,6 +70,11 @@ def instrument(symbol: str, asset_class: str | None = None, proxy: str | None = 
     return Instrument(canonical, kind, proxy or (INDEX_PROXY.get(canonical) if kind == INDEX else None))
 
 
+def volume_lenders(instruments: Iterable[Instrument]) -> dict[str, str]:
+    """Index -> the symbol whose volume stands in for its own, those of `instruments` before the usual ones."""
+    return {**INDEX_PROXY, **{one.symbol: one.proxy for one in instruments if one.asset_class == INDEX and one.proxy}}
+
+
 def vendor_ticker(symbol: str, asset_class: str) -> str:
     """The ticker under which the vendor publishes a canonical symbol: indices carry ``I:``."""
     return f"I:{symbol}" if asset_class == INDEX else symbol

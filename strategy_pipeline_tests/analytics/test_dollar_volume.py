@@ -35,3 +35,12 @@ def test_with_a_missing_bar_or_volume_there_is_none():
 def test_each_session_asked_for_has_its_own_window():
     assert average_dollar_volume(bars(), [SESSIONS[-2], DAY])["session"].to_list() == [DAY]
     assert average_dollar_volume(bars(), [DAY + timedelta(days=400)]).is_empty()
+
+
+def test_an_index_has_that_of_the_fund_whose_volume_it_borrows():
+    index = bars(symbol=pl.lit("SPX"), volume=pl.lit(None, dtype=pl.Float64), close=pl.lit(5_000.0))
+    fund = bars(symbol=pl.lit("SPY"))
+    found = average_dollar_volume(pl.concat([index, fund]), [DAY], proxies={"SPX": "SPY", "NDX": "QQQ"})
+    # Price and volume are both those of the fund.
+    assert found.select("symbol", "adv20_usd").rows() == [("SPX", pytest.approx(105.0)), ("SPY", pytest.approx(105.0))]
+    assert average_dollar_volume(index, [DAY], proxies={"SPX": "SPY"}).is_empty()

@@ -56,6 +56,15 @@ def signals_of(day: date, rules: ScoringRules) -> Callable[[Lake], pl.DataFrame]
     return lambda lake: SignalInputs(lake, rules, TIMEFRAME).piece([day]).build(day)[0].drop(OF_THE_FILES)
 
 
+def test_dealer_gamma_of_an_index_is_measured_against_the_fund_that_tracks_it(market) -> None:
+    lake, sessions = market
+    rows = lake.read_sessions(FEATURES, sessions[-1:], timeframe=TIMEFRAME)
+    known = rows.filter(pl.col("asset_class").cast(pl.String) == "INDEX", pl.col("net_gex_ratio").is_not_null())
+    assert known.height > 10
+    # 24 sessions of bars are there, 20 are asked for.
+    assert known["gex_gross_adv_pct"].null_count() == 0
+
+
 def test_context_scores_see_nothing_of_the_future(market) -> None:
     lake, sessions = market
     day = sessions[-1]

@@ -88,7 +88,7 @@ def chain_snapshot(
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
     at = config.moment(clock.now())
-    writer = _Writer(lake, at)
+    writer = _Writer(lake, watchlist, at)
     wanted = watchlist.extended(config.symbols).instruments
     wanted = tuple(one for one in wanted if not config.symbols or one.symbol in config.symbols)
     request = Request(at, writer.stored(OPTION_CONTRACTS), config.replayed)
@@ -115,8 +115,8 @@ def _none_came(sentences: Sequence[str]) -> str:
 class _Writer:
     """Puts the pictures of one instant beside those that the session's partitions hold."""
 
-    def __init__(self, lake: Lake, at: datetime) -> None:
-        self.lake, self.at = lake, at
+    def __init__(self, lake: Lake, watchlist: Watchlist, at: datetime) -> None:
+        self.lake, self.watchlist, self.at = lake, watchlist, at
         self.day: date = at.astimezone(calendar.NEW_YORK).date()
         self.events: list[dg.AssetMaterialization] = []
 
@@ -146,7 +146,7 @@ class _Writer:
         self._put(OPTION_CONTRACTS, pl.concat([one.contracts for one in looks]), files_win=False)
         self._put(OPEN_INTEREST, open_interest_of(chain), files_win=True)
         self._wrote(store_live_snapshot(self.lake, rows))
-        for info in store_gamma(self.lake, self.day).values():
+        for info in store_gamma(self.lake, self.watchlist, self.day).values():
             self._wrote(info)
         if rates.filter(pl.col("available_at") <= self.at).height:
             return []

@@ -56,6 +56,7 @@ from strategy_pipeline.lake.tables import (
     RATE_CURVE,
 )
 from strategy_pipeline.market import calendar
+from strategy_pipeline.market.symbols import volume_lenders
 from strategy_pipeline.settings import Settings, Watchlist
 
 GREEKS_VERSION, GAMMA_VERSION = "historical-greeks-1", "gamma-exposure-1"
@@ -244,11 +245,12 @@ def gamma_exposure_snapshots(
     context: dg.AssetExecutionContext,
     config: PartitionChoice,
     lake: dg.ResourceParam[Lake],
+    watchlist: dg.ResourceParam[Watchlist],
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
     held = set(lake.sessions(HISTORICAL_GREEKS))
     sessions = [day for day in sessions_of(config.keys(context)) if day in held]
-    gamma = _Gamma(lake, sessions)
+    gamma = _Gamma(lake, watchlist, sessions)
     found: dict[str, PartitionInfo] = {}
     with progress.track("gamma_exposure_snapshots", len(sessions)) as advance:
         for day in sessions:
@@ -266,7 +268,7 @@ class _Gamma:
 
     table = GAMMA_EXPOSURE_SNAPSHOTS
 
-    def __init__(self, lake: Lake, sessions: Sequence[date]) -> None:
+    def __init__(self, lake: Lake, watchlist: Watchlist, sessions: Sequence[date]) -> None:
         self.lake = lake
         self.flows: dict[date, pl.DataFrame] = {}
         self.tapes: dict[date, str] = {}
@@ -279,7 +281,7 @@ class _Gamma:
             columns=["symbol", "session", "close", "volume", "available_at"],
             where=pl.col("timeframe").cast(pl.String) == "1d",
         )
-        self.volumes = average_dollar_volume(daily, sessions)
+        self.volumes = average_dollar_volume(daily, sessions, volume_lenders(watchlist.instruments))
 
     def pedigree(self, day: date) -> dict[str, str]:
         """What the session's rows follow from."""
@@ -328,9 +330,9 @@ class _Gamma:
         return pl.concat(parts) if parts else None
 
 
-def store_gamma(lake: Lake, day: date) -> dict[str, PartitionInfo]:
+def store_gamma(lake: Lake, watchlist: Watchlist, day: date) -> dict[str, PartitionInfo]:
     """The dealer gamma of a session, built anew from its stored chains when they have changed, by partition key."""
-    gamma = _Gamma(lake, [day])
+    gamma = _Gamma(lake, watchlist, [day])
     return rebuilt(lake, GAMMA_EXPOSURE_SNAPSHOTS, {day: gamma.pedigree(day)}, gamma.build)
 
 
