@@ -328,6 +328,20 @@ def test_without_a_file_of_rates_the_treasurys_yields_come_over_rest_and_once_a_
     assert [one.path for one in peer.requests].count("/fed/v1/treasury-yields") == 1
 
 
+def test_on_a_monday_the_yields_of_the_week_before_are_asked_for_once(world, peer):
+    world.lake.write(RATE_CURVE, {}, RATE_CURVE.empty())
+    peer.answers["/fed/v1/treasury-yields"] = [page({"date": "2015-12-24", "yield_1_month": 0.17})]
+    monday = datetime(2015, 12, 28, 18, 0, tzinfo=UTC)
+    for now in (monday - QUARTER, monday):
+        peer.answers[XYZ] = [page(entry(CALL, now), entry(PUT, now))]
+        world.ingest("XYZ", now=now)
+    assert [one.path for one in peer.requests].count("/fed/v1/treasury-yields") == 1
+    world.ingest("XYZ", now=monday)
+    peer.answers[XYZ] = [page(entry(CALL, monday + timedelta(days=1)))]
+    world.ingest("XYZ", now=monday + timedelta(days=1))
+    assert [one.path for one in peer.requests].count("/fed/v1/treasury-yields") == 2
+
+
 @pytest.mark.parametrize(
     ("now", "following"),
     [

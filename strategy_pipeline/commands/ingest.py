@@ -151,10 +151,16 @@ class _Looks:
 
 
 def _rates_are_old(rates: pl.DataFrame, instant: datetime) -> bool:
-    """Whether there is no rate, or none of the last day among those that come daily over REST."""
+    """Whether there is no rate, or none of the last day among those that come daily over REST and were asked for before.
+
+    After a weekend the newest are of Friday: asked for once on a day, what is not there then is not asked for again.
+    """
     daily = rates.filter(pl.col("source").cast(pl.String) == "rest")
-    newest = daily["available_at"].max()
-    return rates.is_empty() or (isinstance(newest, datetime) and instant - newest > timedelta(days=1))
+    newest, asked = daily["available_at"].max(), daily["ingested_at"].max()
+    if not isinstance(newest, datetime) or not isinstance(asked, datetime):
+        return rates.is_empty()
+    midnight = calendar.at_new_york(instant.astimezone(calendar.NEW_YORK).date(), datetime.min.time())
+    return instant - newest > timedelta(days=1) and asked < midnight
 
 
 def _lines(instant: datetime, said: Mapping[str, Any], place: str) -> Iterator[str]:
