@@ -145,6 +145,19 @@ def test_option_files_become_chains_and_an_underlying_without_bars_is_named(run,
     assert "No bars" not in seeing.stdout
     nothing = run(*parse, "us_options_opra/day_aggs_v1", *words, **files)
     assert (nothing.returncode, "No table is built from us_options_opra/day_aggs_v1" in nothing.stderr) == (2, True)
+    unknown = run(*parse, "us_options_opra/quotes_v1", *words[:4], "--symbols", "ZZZZ,ZZZ", **files)
+    assert unknown.returncode == 1
+    assert "No option on ZZZZ, ZZZ in the files of 2013-07-02 to 2013-07-02: check the spelling" in unknown.stderr
+    one_of_two = run(*parse, "us_options_opra/quotes_v1", *words[:4], "--symbols", "FOXA,ZZZZ", **files)
+    assert "No option on ZZZZ in the files of 2013-07-02 to 2013-07-02." in one_of_two.stdout, one_of_two.stderr
+
+
+def test_a_tape_that_is_not_published_is_missing_data_and_no_success(run, shared_data):
+    dates = ["--start", "2013-07-02", "--end", "2013-07-02"]
+    words = ["backfill", "parse", "--dataset", "us_options_opra/trades_v1", *dates]
+    process = run(*words, FLAT_FILES_URL=str(shared_data))
+    assert process.returncode == 1
+    assert "No usable file of us_options_opra/trades_v1 from 2013-07-02 to 2013-07-02 is at" in process.stderr
 
 
 def test_quote_files_become_spreads_and_a_symbol_without_quotes_is_named(run, shared_data):

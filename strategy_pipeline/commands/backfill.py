@@ -1,6 +1,6 @@
 """The ``backfill`` commands: mirror the vendor's files, and turn them into bars; each tells what was not there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from strategy_pipeline.commands import option_backfill
+from strategy_pipeline.commands.coverage import counted, some, without_rows
 from strategy_pipeline.definitions import build_defs
 from strategy_pipeline.defs.assets.bars import REFUSALS
 from strategy_pipeline.defs.assets.flat_files import FLAT_FILE_DATASETS, OPTION_FILE_DATASETS, QUOTE_FILE_DATASETS
@@ -28,9 +29,6 @@ from strategy_pipeline.settings import Settings, load_watchlist
 _ASSET_OF = {
     dataset: asset for asset, dataset in (FLAT_FILE_DATASETS | OPTION_FILE_DATASETS | QUOTE_FILE_DATASETS).items()
 }
-# Symbols are looked for in this many sessions at a time: most are found in the first few.
-_SESSIONS_AT_ONCE = 20
-_NAMED = 8
 
 
 def asset_for(dataset: str) -> str:
@@ -71,9 +69,9 @@ def download(settings: Settings, progress: Progress, dataset: str, start: date, 
         )
     is_local = store.local_path(key_for(dataset_named(dataset), days[0])) is not None
     where = f"used in place, where they are: {store.location}" if is_local else f"in {settings.raw_folder}"
-    lines = [f"{dataset}: files of {_sessions(count)} from {keys[0]} to {keys[1]} are {where}."]
+    lines = [f"{dataset}: files of {counted(count)} from {keys[0]} to {keys[1]} are {where}."]
     if missing := len(days) - count:
-        lines.append(f"{missing} of {_sessions(len(days))} {'has' if missing == 1 else 'have'} no file there.")
+        lines.append(f"{missing} of {counted(len(days))} {'has' if missing == 1 else 'have'} no file there.")
     return "\n".join(lines)
 
 
@@ -105,21 +103,21 @@ def parse(
         refusals = _refusals(instance, result.run_id)
     days, lake, kind = _days(keys), Lake(settings.lake_location), dataset_named(dataset)
     asked = [*symbols, *(one for one in watched_symbols(kind, watched.instruments) if one not in symbols)]
-    absent = _without_bars(lake, days, asked)
+    absent = without_rows(lake, HISTORICAL_BARS, days, asked)
     if symbols and set(symbols) <= set(absent):
         raise MissingDataError(
-            f"No row of {_some(symbols)} in the files of {keys[0]} to {keys[1]}: check the spelling, and that the data "
+            f"No row of {some(symbols)} in the files of {keys[0]} to {keys[1]}: check the spelling, and that the data "
             "set holds such symbols."
         )
     verb = "is" if count == 1 else "are"
-    lines = [f"historical_bars: {_sessions(count)} from {keys[0]} to {keys[1]} {verb} in {settings.lake_location}."]
+    lines = [f"historical_bars: {counted(count)} from {keys[0]} to {keys[1]} {verb} in {settings.lake_location}."]
     lines += _unusable(len(days) - count, len(days), refusals)
     if rows := _quarantined(lake, days):
         lines.append(
             f"{rows:,} {'row stands' if rows == 1 else 'rows stand'} in quarantine (table quarantine in the lake)."
         )
     if absent:
-        lines.append(f"No row of {_some(absent)} in the files of {keys[0]} to {keys[1]}.")
+        lines.append(f"No row of {some(absent)} in the files of {keys[0]} to {keys[1]}.")
     lines += _off_session(flat_file_store(settings), kind, start, end)
     return "\n".join(lines)
 
@@ -140,12 +138,12 @@ def _parse_quotes(
         )
         count = len(written(instance, result.run_id, "quoted_spreads"))
     days, lake = _days(keys), Lake(settings.lake_location)
-    lines = [f"quoted_spreads: {_sessions(count)} from {keys[0]} to {keys[1]} in {settings.lake_location}."]
+    lines = [f"quoted_spreads: {counted(count)} from {keys[0]} to {keys[1]} in {settings.lake_location}."]
     if missing := len(days) - count:
-        lines.append(f"{missing} of {_sessions(len(days))} had no usable file.")
+        lines.append(f"{missing} of {counted(len(days))} had no usable file.")
     held = set(lake.read_sessions(QUOTED_SPREADS, days, columns=["symbol"])["symbol"].unique())
     if absent := [one for one in symbols if one not in held]:
-        lines.append(f"No quote of {_some(absent)} in the files of {keys[0]} to {keys[1]}.")
+        lines.append(f"No quote of {some(absent)} in the files of {keys[0]} to {keys[1]}.")
     return "\n".join(lines)
 
 
@@ -169,7 +167,7 @@ def hybrid(
         if missing and settings.massive_api_key is None:
             count = len({day for of_symbol in missing.values() for day in of_symbol})
             raise SettingsError(
-                f"{_sessions(count)} from {keys[0]} to {keys[1]} {'has' if count == 1 else 'have'} no minute file: set "
+                f"{counted(count)} from {keys[0]} to {keys[1]} {'has' if count == 1 else 'have'} no minute file: set "
                 "MASSIVE_API_KEY to fetch them over REST, or use backfill parse for what is published."
             )
         if missing:
@@ -187,16 +185,16 @@ def hybrid(
     )
     if held.is_empty():
         raise MissingDataError(
-            f"There are no bars of {_some(asked)} from {keys[0]} to {keys[1]}, in files or over REST: check the "
+            f"There are no bars of {some(asked)} from {keys[0]} to {keys[1]}, in files or over REST: check the "
             "spelling and the dates."
         )
     over_rest = held.filter(IS_LIVE)["session"].n_unique()
     lines.append(
-        f"historical_bars: {_sessions(held['session'].n_unique())} of {len(days)} from {keys[0]} to {keys[1]} are in "
+        f"historical_bars: {counted(held['session'].n_unique())} of {len(days)} from {keys[0]} to {keys[1]} are in "
         f"{settings.lake_location}, {over_rest} of them with provisional bars over REST."
     )
-    if absent := _without_bars(lake, days, asked):
-        lines.append(f"No bar of {_some(absent)} from {keys[0]} to {keys[1]}.")
+    if absent := without_rows(lake, HISTORICAL_BARS, days, asked):
+        lines.append(f"No bar of {some(absent)} from {keys[0]} to {keys[1]}.")
     return "\n".join(lines)
 
 
@@ -238,36 +236,14 @@ def _refusals(instance: Instance, run_id: str) -> list[str]:
     return [str(sentence) for sentences in found if isinstance(sentences, list) for sentence in sentences]
 
 
-def _sessions(count: int) -> str:
-    return f"{count} session" if count == 1 else f"{count} sessions"
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few of `names`, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
 def _unusable(missing: int, total: int, refusals: Sequence[str]) -> list[str]:
     """A line on sessions without bars and on refused files, with the first refusal; none when there are neither."""
     example = f", e.g. {refusals[0]}" if refusals else "."
     if missing:
-        return [f"{missing} of {_sessions(total)} had no usable file{example}"]
+        return [f"{missing} of {counted(total)} had no usable file{example}"]
     if refusals:
         return [f"{len(refusals)} {'file' if len(refusals) == 1 else 'files'} could not be used{example}"]
     return []
-
-
-def _without_bars(lake: Lake, days: Sequence[date], symbols: Iterable[str]) -> list[str]:
-    """Those of `symbols` of which the lake has no bar on any of `days`, in the given order."""
-    absent = list(symbols)
-    for first in range(0, len(days), _SESSIONS_AT_ONCE):
-        if not absent:
-            break
-        found = lake.read_sessions(HISTORICAL_BARS, days[first : first + _SESSIONS_AT_ONCE], columns=["symbol"])
-        held = set(found["symbol"].unique())
-        absent = [one for one in absent if one not in held]
-    return absent
 
 
 def _quarantined(lake: Lake, days: Sequence[date]) -> int:
@@ -288,4 +264,4 @@ def _off_session(store: FlatFileStore, dataset: Dataset, start: date, end: date)
         return []
     if len(odd) == 1:
         return [f"{odd[0]} lies on a day without a session and was not read."]
-    return [f"{len(odd)} files lie on days without a session and were not read: {_some(odd)}."]
+    return [f"{len(odd)} files lie on days without a session and were not read: {some(odd)}."]

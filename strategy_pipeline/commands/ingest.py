@@ -151,9 +151,9 @@ class _Looks:
 
 
 def _rates_are_old(rates: pl.DataFrame, instant: datetime) -> bool:
-    """Whether there is no rate, or none of the last day among those that come daily over REST and were asked for before.
+    """Whether there is no rate, or none of the last day among those that come daily over REST.
 
-    After a weekend the newest are of Friday: asked for once on a day, what is not there then is not asked for again.
+    After a weekend the newest are of Friday; who asked for newer ones in vain does not ask again on the same day.
     """
     daily = rates.filter(pl.col("source").cast(pl.String) == "rest")
     newest, asked = daily["available_at"].max(), daily["ingested_at"].max()
