@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("pipeline", "parse", "backtest", "implied_volatility", "options", "context", "scan")
+NAMES = ("pipeline", "parse", "backtest", "implied_volatility", "options", "context", "verdicts", "scan")
 
 
 def main(wanted: list[str]) -> int:

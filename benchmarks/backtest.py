@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -56,13 +56,15 @@ def median_seconds(work: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def minute_bars(seed: int = 7) -> pl.DataFrame:
-    """10 symbols x 90 sessions of regular-hours minute bars on a driftless walk, about 351 000 rows."""
+def minute_bars(
+    seed: int = 7, symbols: Sequence[str] = SYMBOLS, sessions: Sequence[date] = tuple(SESSIONS)
+) -> pl.DataFrame:
+    """Regular-hours minute bars on a driftless walk; 10 symbols x 90 sessions are about 351 000 rows."""
     draw = np.random.default_rng(seed)
     frames = []
-    for symbol in SYMBOLS:
+    for symbol in symbols:
         price = 100.0
-        for day in SESSIONS:
+        for day in sessions:
             hours = session(day)
             steps = price * np.exp(np.cumsum(draw.normal(0, 0.0006, hours.minutes)))
             opened = np.concatenate([[price], steps[:-1]])
@@ -81,16 +83,18 @@ def minute_bars(seed: int = 7) -> pl.DataFrame:
     ).with_columns(bar_end=pl.col("bar_start") + pl.duration(minutes=1))  # fmt: skip
 
 
-def feature_rows(timeframe: str, seed: int = 11) -> pl.DataFrame:
+def feature_rows(
+    timeframe: str, seed: int = 11, symbols: Sequence[str] = SYMBOLS, sessions: Sequence[date] = tuple(SESSIONS)
+) -> pl.DataFrame:
     """Feature rows of every symbol and bar with plausible random values, so that every detector fires now and then."""
     draw = np.random.default_rng(seed)
     width = MINUTES[timeframe]
     keys = []
-    for day in SESSIONS:
+    for day in sessions:
         hours = session(day)
         for minute in range(width, hours.minutes + 1, width):
             keys.append((day, hours.open + timedelta(minutes=minute), minute, hours.minutes - minute))
-    count = len(keys) * len(SYMBOLS)
+    count = len(keys) * len(symbols)
     columns: dict[str, object] = {
         name: draw.normal(100.0, 1.0, count) for name, kind in INPUT_DTYPES.items() if kind == pl.Float64
     }
@@ -111,7 +115,7 @@ def feature_rows(timeframe: str, seed: int = 11) -> pl.DataFrame:
         moments.with_columns(
             symbol=pl.lit(symbol), asset_class=pl.lit("INDEX" if symbol in ("SPX", "NDX") else "STOCK")
         )
-        for symbol in SYMBOLS
+        for symbol in symbols
     ]
     states = pl.Series("trend_state", draw.choice(TREND_STATE_DTYPE.categories.to_numpy(), count))
     return (

@@ -20,7 +20,7 @@ PRINTS = 200_000
 LIMITS = {"one_request_each_s": 1.0, "both_sides_three_styles_s": 3.0}
 
 
-def sources(moments: Any, days: list[date]) -> Any:
+def sources(moments: Any, days: list[date], symbols: list[str] = SYMBOLS) -> Any:
     """Tables of every engine with a row for each moment or session."""
     import numpy as np
     import polars as pl
@@ -33,9 +33,9 @@ def sources(moments: Any, days: list[date]) -> Any:
     draw = np.random.default_rng(5)
     n = moments.height
     closes = [calendar.session(day).close for day in days]
-    percentiles = draw.random(len(days) * len(SYMBOLS)) * 100.0
+    percentiles = draw.random(len(days) * len(symbols)) * 100.0
     daily = pl.DataFrame({"session": days, "available_at": closes}).cast({"available_at": moments.schema["as_of"]})
-    iv = pl.concat(daily.with_columns(symbol=pl.lit(symbol)) for symbol in SYMBOLS).with_columns(
+    iv = pl.concat(daily.with_columns(symbol=pl.lit(symbol)) for symbol in symbols).with_columns(
         cm30_atm_iv=pl.lit(0.2), cm30_status=pl.lit("ok"), iv_percentile_pct=pl.Series(percentiles),
         iv_rank_pct=pl.Series(percentiles), iv_regime=pl.Series([iv_regime(one) for one in percentiles]),
         iv_trend=pl.lit("STABLE"), n_history=pl.lit(252), history_status=pl.lit("ok"),
@@ -57,7 +57,7 @@ def sources(moments: Any, days: list[date]) -> Any:
             "contract_ticker": [f"O:{at}" for at in draw.integers(0, 20_000, PRINTS)],
             "sip_timestamp": printed,
             "sequence": np.zeros(PRINTS, dtype=np.int64),
-            "symbol": np.array(SYMBOLS)[draw.integers(0, len(SYMBOLS), PRINTS)],
+            "symbol": np.array(symbols)[draw.integers(0, len(symbols), PRINTS)],
             "option_type": np.array(["call", "put"])[draw.integers(0, 2, PRINTS)],
             "premium_usd": np.round(draw.lognormal(8.5, 1.2, PRINTS), 2) + 0.01,
             "aggressor_sign": draw.integers(-2, 3, PRINTS) / 2.0,
