@@ -63,7 +63,7 @@ def quote_status(rules: ChainRules = DEFAULT_RULES) -> pl.Expr:
     Only a wide quote still has a price. Reads bid, ask and quote_age_s. A quote without an age is stale, because
     nobody knows that it is not.
     """
-    bid, ask = pl.col("bid").fill_nan(None), pl.col("ask").fill_nan(None)
+    bid, ask = (pl.when(pl.col(side).is_finite()).then(side) for side in ("bid", "ask"))
     spread_pct = (ask - bid) / (0.5 * (ask + bid)) * 100.0
     return (
         pl.when((bid > 0) & (ask > 0) & (bid > ask))
@@ -133,7 +133,7 @@ def _prepared(chain: pl.DataFrame, rules: ChainRules) -> pl.DataFrame:
     )
     unquoted = pl.col("bid").is_null() & pl.col("ask").is_null()
     printed = unquoted & (last > 0) & (age >= 0) & (age <= rules.max_trade_age_s) & (underlying > 0)
-    sound = (pl.col("bid") > 0) & (pl.col("bid") <= pl.col("ask"))
+    sound = (pl.col("bid") > 0) & (pl.col("bid") <= pl.col("ask")) & pl.col("ask").is_finite()
     work = chain.with_columns(
         pl.when(sound).then(0.5 * (pl.col("bid") + pl.col("ask"))).alias("mid"),
         (pl.col("minutes_to_expiry") / MINUTES_PER_YEAR).alias("years"),
