@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from strategy_pipeline.analytics.model_free_variance import (
     MINUTES_30_DAYS,
-    MINUTES_PER_YEAR,
     constant_maturity_variance,
     model_free_variance,
 )
@@ -23,6 +22,7 @@ from strategy_pipeline.analytics.realised_volatility import ESTIMATORS_WITH_OVER
 from strategy_pipeline.errors import DataError
 from strategy_pipeline.lake.tables import ATM_IV_DAILY, QUALITY_DTYPE
 from strategy_pipeline.market import calendar
+from strategy_pipeline.pricing.chain import MINUTES_PER_YEAR
 
 DEFINITION_VERSION = "atm-iv-1"
 EARNINGS_DAYS = 30

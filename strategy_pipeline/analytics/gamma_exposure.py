@@ -20,6 +20,7 @@ from strategy_pipeline.errors import DataError
 from strategy_pipeline.lake.asof import as_of
 from strategy_pipeline.lake.tables import GAMMA_EXPOSURE_SNAPSHOTS
 from strategy_pipeline.market import calendar
+from strategy_pipeline.pricing.chain import MINUTES_PER_YEAR
 
 DEFINITION_VERSION = "gex-1"
 MIN_COVERAGE_PCT = 80.0
@@ -33,7 +34,6 @@ MIN_FLOW_SESSIONS = 5
 FLOW_WINDOW_SESSIONS = 25
 PERCENTILE_SESSIONS = 252
 FULL_HISTORY, SHORT_HISTORY = 202, 126
-MINUTES_PER_YEAR = 525_600.0
 
 # What is read of prints.
 FLOW_COLUMNS = (

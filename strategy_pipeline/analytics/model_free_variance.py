@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from strategy_pipeline.errors import DataError
 
-MINUTES_PER_YEAR = 525_600.0
 MINUTES_30_DAYS = 43_200.0
 
 # A wing ends where this many strikes in a row have no bid.
