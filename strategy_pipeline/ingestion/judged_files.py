@@ -60,10 +60,13 @@ class TickerMeaning:
 
     meanings: distinct tickers -> a frame of ticker, `name`, symbol and the further columns that checks read.
     name: the column that replaces the ticker in good rows; null where the ticker is malformed.
+    of_others: wanted symbols -> whether a row's ticker is surely one of no wanted symbol, never null; None where that
+        takes more than a look at the ticker.
     """
 
     meanings: Callable[[pl.Series], pl.DataFrame]
     name: str
+    of_others: Callable[[list[str]], pl.Expr] | None = None
 
 
 def instant_of_ns(column: str) -> pl.Expr:
@@ -119,14 +122,14 @@ class FileReading:
                 sentence = f"{self.raw.key} has the columns {columns}: {lacking} must be there once each."
                 return self._refused("missing_columns", sentence, empty)
             kinds = dict(self.needed) | {name: kind for name, kind in self.optional.items() if header.count(name) == 1}
-            typed = files.read_csv_typed(self.raw.path, kinds)
+            typed, read = self._typed(kinds)
             judged = None if typed is None else self._judged(typed, key, values)
             if judged is None or judged.filter(pl.col("reason").is_not_null()).height:
                 # Some row has to be named, so the lines themselves are needed.
                 judged = self._judged(from_lines(files.csv_lines(self.raw.path), header, kinds), key, values)
+                read = judged.height
         except DamagedFileError as error:
             return self._refused("damaged_file", str(error), empty)
-        read = judged.height
         if not read:
             sentence = f"{self.raw.key} has a header and no rows: download it again later."
             return self._refused("no_rows", sentence, empty)
@@ -144,14 +147,20 @@ class FileReading:
         counts = ParseCounts(read, rows.height, lost, read - rows.height - lost, by_reason)
         return JudgedFile(rows, self._quarantine(refused, by_reason), counts, refusal)
 
+    def _typed(self, kinds: dict[str, pl.DataType]) -> tuple[pl.DataFrame | None, int]:
+        """The columns of every row that may be asked for, None when some value cannot be read, and the rows in all."""
+        if self.wanted is None or self.tickers.of_others is None:
+            typed = files.read_csv_typed(self.raw.path, kinds)
+            return typed, 0 if typed is None else typed.height
+        found = files.read_csv_where(self.raw.path, kinds, ~self.tickers.of_others(self.wanted))
+        return (None, 0) if found is None else found
+
     def _judged(self, frame: pl.DataFrame, key: list[str], values: list[str]) -> pl.DataFrame:
         """Rows in the order of `key` with what their ticker means, ours, and the first reason against each or null."""
         if "line" not in frame.columns:
-            frame = frame.with_columns(
-                line=pl.lit(None, dtype=pl.String),
-                line_number=pl.int_range(2, pl.len() + 2, dtype=pl.Int64),
-                problem=pl.lit(None, dtype=pl.String),
-            )
+            if "line_number" not in frame.columns:
+                frame = frame.with_columns(line_number=pl.int_range(2, pl.len() + 2, dtype=pl.Int64))
+            frame = frame.with_columns(line=pl.lit(None, dtype=pl.String), problem=pl.lit(None, dtype=pl.String))
         for name, kind in self.optional.items():
             if name not in frame.columns:
                 frame = frame.with_columns(pl.lit(None, dtype=kind).alias(name))

@@ -58,7 +58,7 @@ def parse_stock_quotes(raw: RawFile, day: date, symbols: Iterable[str] | None = 
     }
     reading = FileReading(
         raw, DATASET, day, needed, {"sequence_number": number}, checks, symbols,
-        tickers=TickerMeaning(stocks_of, "symbol"), reasons=REASONS,
+        tickers=TickerMeaning(stocks_of, "symbol", _of_others), reasons=REASONS,
     )  # fmt: skip
     return reading.result(
         ["ticker", "sip_timestamp", "sequence_number"],
@@ -82,3 +82,9 @@ def stocks_of(tickers: pl.Series) -> pl.DataFrame:
     ticker = pl.col("ticker")
     named = pl.DataFrame({"ticker": tickers}, schema={"ticker": pl.String})
     return named.with_columns(symbol=pl.when(ticker.str.contains(_STOCK)).then(ticker))
+
+
+def _of_others(symbols: list[str]) -> pl.Expr:
+    """Whether a ticker is that of a stock and of none of `symbols`."""
+    ticker = pl.col("ticker")
+    return (ticker.str.contains(_STOCK) & ~ticker.is_in(symbols)).fill_null(value=False)

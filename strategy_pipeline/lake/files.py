@@ -379,6 +379,22 @@ def read_csv_typed(path: Path, columns: Mapping[str, pl.DataType]) -> pl.DataFra
         return None
 
 
+def read_csv_where(path: Path, columns: Mapping[str, pl.DataType], where: pl.Expr) -> tuple[pl.DataFrame, int] | None:
+    """As ``read_csv_typed`` the rows for which `where` holds, with their `line_number` (header = 1), and how many there
+    are in all.
+
+    Rows of others are let go while the file is read, so that only the wanted ones need memory.
+    """
+    try:
+        rows = pl.scan_csv(path, schema_overrides=dict(columns), row_index_name="line_number", row_index_offset=2)
+        number = pl.col("line_number").cast(pl.Int64)
+        found = rows.select(*columns, number).filter(where).collect(engine="streaming")
+        return found, int(pl.scan_csv(path).select(pl.len()).collect(engine="streaming").item())
+    except (pl.exceptions.PolarsError, OSError):
+        read_gzip(path)
+        return None
+
+
 def csv_lines(path: Path) -> pl.Series:
     """The lines of a gzipped text after its header, as they stand; an empty line is null.
 

@@ -110,6 +110,27 @@ def test_a_file_that_cannot_be_used_says_why(raw_file, content, reason):
     assert found.quarantine["reason"].to_list() == [reason]
 
 
+def test_a_file_that_breaks_off_is_refused_whole(shared_data, raw_file):
+    whole = (shared_data / KEY).read_bytes()
+    for symbols in (None, ["SPY"]):
+        found = parse_stock_quotes(raw_file(KEY, whole[: len(whole) // 2]), DAY, symbols)
+        assert (found.rows.height, found.quarantine["reason"].to_list()) == (0, ["damaged_file"])
+
+
+def test_a_symbol_has_the_same_quotes_alone_as_among_all(shared_data, raw_file):
+    raw = raw_file(KEY, (shared_data / KEY).read_bytes())
+    every = parse_stock_quotes(raw, DAY).rows
+    for symbol in ("SPY", "IBM"):
+        assert parse_stock_quotes(raw, DAY, [symbol]).rows.equals(every.filter(every["symbol"] == symbol))
+
+
+def test_without_a_sequence_the_line_of_the_file_is_one_also_among_others(raw_file):
+    body = f"AAPL,9,8,{AT}\nIBM,181.2,181.1,{AT}\nAAPL,9,8,{AT}\nIBM,181.3,181.1,{AT}\n"
+    found = parsed(raw_file, body, "ticker,ask_price,bid_price,sip_timestamp\n", ["IBM"])
+    assert found.rows.select("sequence", "ask").rows() == [(3, 181.2), (5, 181.3)]
+    assert (found.counts.read, found.counts.filtered_out) == (4, 2)
+
+
 def test_the_real_file_is_read_without_a_refused_row(shared_data, raw_file):
     found = parse_stock_quotes(raw_file(KEY, (shared_data / KEY).read_bytes()), DAY, ["SPY"])
     # 39,085 rows (data README), 27,409 of them SPY's by `awk -F, '$1=="SPY"'`.
