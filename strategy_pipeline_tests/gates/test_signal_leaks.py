@@ -79,6 +79,34 @@ def test_composite_signals_see_nothing_of_the_future(market) -> None:
     assert leaks(signals_of(day, rules), lake, moments(day), key=COMPOSITE_SIGNALS.key) == []
 
 
+def test_quotes_that_begin_at_noon_change_no_signal_of_the_morning(market) -> None:
+    lake, sessions = market
+    day, rules = sessions[-1], rules_from({})
+    key, noon = {"timeframe": TIMEFRAME, "session": day}, session(day).open + timedelta(minutes=150, seconds=2)
+    stored, said = lake.read(FEATURES, [key]), lake.metadata(FEATURES, key)
+    before = signals_of(day, rules)(lake)
+    # Two per cent of the mid: far more than the filter lets pass.
+    wide = pl.when(pl.col("available_at") >= noon).then(2.0).cast(pl.Float64)
+    lake.write(FEATURES, key, stored.with_columns(spread_pct=wide), said)
+    try:
+        rows = signals_of(day, rules)(lake)
+        found = leaks(
+            signals_of(day, rules), lake, [noon - timedelta(minutes=1)], key=COMPOSITE_SIGNALS.key,
+            kinds=["delete", "storm"], honest=rows,
+        )  # fmt: skip
+    finally:
+        lake.write(FEATURES, key, stored, said)
+    assert found == []
+    morning, index = pl.col("available_at") < noon, pl.col("asset_class").cast(pl.String) == "INDEX"
+    assert rows.filter(morning).height > 0
+    assert rows.filter(morning).equals(before.filter(morning))
+    symbols = stored.filter(index)["symbol"].unique().to_list()
+    shares = rows.filter(~morning & ~pl.col("symbol").is_in(symbols))
+    assert shares.height > 0
+    assert set(shares["reject_reason"].cast(pl.String)) <= {"filter_session", "filter_liquidity", "filter_spread"}
+    assert "filter_spread" in shares["reject_reason"].cast(pl.String)
+
+
 def test_a_join_without_its_guard_turns_the_gate_red(market, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dealer gamma joined to the snapshot of the quarter of an hour that has only begun."""
     lake, sessions = market
