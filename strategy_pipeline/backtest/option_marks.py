@@ -71,8 +71,10 @@ class _Series:
     def newest(self, contract: Ints, at_us: Ints) -> Ints:
         """Row of the newest entry of each contract known at each time, or -1."""
         found = np.full(len(contract), -1, np.int64)
+        if not len(contract):
+            return found
         order = np.argsort(contract, kind="stable")
-        bounds = np.flatnonzero(np.append(True, np.diff(contract[order]) != 0)) if len(order) else order
+        bounds = np.flatnonzero(np.append(True, np.diff(contract[order]) != 0))
         for start, stop in zip(bounds, np.append(bounds[1:], len(order)), strict=True):
             rows = order[start:stop]
             low, high = self.first[contract[rows[0]]], self.first[contract[rows[0]] + 1]

@@ -283,6 +283,12 @@ class TestMarks:
         assert (old.source[0], old.spread[0]) == (MODEL, pytest.approx(0.10))
         assert old.mid[0] == pytest.approx(exact(100.0, utc(DAY, "10:24:01")), abs=1e-9)
 
+    def test_a_run_that_bought_nothing_has_no_marks(self) -> None:
+        market = OptionMarket(chain(utc(DAY, "10:00"), NEAR))
+        nothing = np.empty(0, np.int64)
+        found = OptionMarks(market, []).at(nothing, nothing, np.empty(0))
+        assert (len(found.mid), len(found.spread), len(found.source)) == (0, 0, 0)
+
     def test_nothing_that_comes_later_is_a_mark(self) -> None:
         before = self.marks("09:59", quote(utc(DAY, "10:09"), 0.55, 0.65))
         assert before.source[0] == NO_MARK
