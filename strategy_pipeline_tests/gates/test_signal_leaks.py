@@ -13,11 +13,13 @@ import pytest
 
 from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.backtest.inputs import run_detectors, tradable_bars
+from strategy_pipeline.backtest.option_marks import OptionMarket, OptionMarks
+from strategy_pipeline.backtest.option_runs import ATR_COLUMNS, with_contracts
 from strategy_pipeline.defs.context_inputs import ContextInputs
 from strategy_pipeline.defs.signal_inputs import SignalInputs
 from strategy_pipeline.detectors import catalogue
 from strategy_pipeline.engines import gamma_exposure
-from strategy_pipeline.lake.poison import leaks, moments_of
+from strategy_pipeline.lake.poison import KINDS, leaks, moments_of
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import (
     COMPOSITE_SIGNALS,
@@ -25,6 +27,7 @@ from strategy_pipeline.lake.tables import (
     CORPORATE_ACTIONS,
     FEATURES,
     HISTORICAL_BARS,
+    HISTORICAL_GREEKS,
 )
 from strategy_pipeline.market.calendar import session
 from strategy_pipeline.scoring.rules import ScoringRules, rules_from
@@ -156,3 +159,51 @@ def test_trades_see_nothing_of_the_future(market, columns: tuple[str, ...]) -> N
     compute = trades_of(days, dict.fromkeys(columns))
     assert compute(lake).height > 20
     assert leaks(compute, lake, moments(days[-2], 2), key=TRADE) == []
+
+
+def contracts_of(days: Sequence[date], early: timedelta = timedelta(0)) -> Callable[[Lake], pl.DataFrame]:
+    """The contract that a signal of each bar and side would buy and its mark, chains known `early` before they are."""
+
+    def compute(lake: Lake) -> pl.DataFrame:
+        known = pl.col("available_at") - early
+        chains = lake.read_sessions(HISTORICAL_GREEKS, days).with_columns(available_at=known)
+        rows = lake.read_sessions(FEATURES, days, timeframe=TIMEFRAME)
+        asked = pl.concat(
+            rows.select("symbol", "session", "bar_end", "available_at", "close", *ATR_COLUMNS.values()).with_columns(
+                direction=pl.lit(side)
+            )
+            for side in ("LONG", "SHORT")
+        )
+        chosen = with_contracts(asked, chains, BacktestConfig(target_mode="dte", instrument="option"))
+        bought = chosen.filter(pl.col("contract_ticker").is_not_null())
+        tickers = bought["contract_ticker"].unique().sort()
+        number = {ticker: at for at, ticker in enumerate(tickers)}
+        marks = OptionMarks(OptionMarket(chains), tickers.to_list()).at(
+            bought["contract_ticker"].replace_strict(number, return_dtype=pl.Int64).to_numpy(),
+            bought["available_at"].dt.epoch("us").to_numpy(),
+            bought["close"].to_numpy(),
+        )
+        return bought.drop("close").with_columns(mid=marks.mid, spread=marks.spread, source=marks.source)
+
+    return compute
+
+
+BOUGHT = ("symbol", "bar_end", "direction")
+# Of a chain one version is stored, so nobody can find a later one beside it.
+OF_CHAINS = [kind for kind in KINDS if kind not in ("revise", "storm")]
+
+
+def test_the_contract_of_a_signal_and_its_mark_see_nothing_of_the_future(market) -> None:
+    lake, sessions = market
+    compute = contracts_of(sessions[-2:])
+    bought = compute(lake)
+    assert bought.height > 100
+    assert bought["contract_ticker"].n_unique() > 20
+    assert leaks(compute, lake, moments(sessions[-2], 3), key=BOUGHT, kinds=OF_CHAINS) == []
+
+
+def test_a_contract_chosen_from_the_chain_that_comes_next_is_caught(market) -> None:
+    lake, sessions = market
+    early = contracts_of(sessions[-2:], early=timedelta(minutes=15))
+    found = leaks(early, lake, moments(sessions[-2], 3), key=BOUGHT, kinds=["garble"])
+    assert {"contract_ticker", "mid"} <= {leak.column for leak in found}
