@@ -3,15 +3,17 @@
 The partitions of the run are read back from the lake. What is measured is analytics' work; limits stand here.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import date
 
 import dagster as dg
+import polars as pl
 
 from strategy_pipeline.analytics.chain_quality import falling_expiries, parity_fit, solved_share_pct
-from strategy_pipeline.defs.assets.options import last_chains
 from strategy_pipeline.defs.checks import contract_check, keys_of_run
 from strategy_pipeline.defs.partitions import SESSIONS
+from strategy_pipeline.defs.stored_chains import last_chains
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import (
     ATM_IV_DAILY,
@@ -54,24 +56,36 @@ WARNINGS = {
     specs=[dg.AssetCheckSpec(name, asset="historical_greeks", description=says) for name, says in WARNINGS.items()]
 )
 def chain_checks(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
-    """The last chains of each of the run's sessions."""
+    """The last chains of each of the run's sessions that has any."""
+    stored = set(lake.sessions(HISTORICAL_GREEKS))
+    days = [date.fromisoformat(key) for key in keys_of_run(context, SESSIONS)]
+    yield from chain_verdicts((day, last_chains(lake, day)) for day in days if day in stored)
+
+
+def chain_verdicts(chains: Iterable[tuple[date, pl.DataFrame]]) -> Iterator[dg.AssetCheckResult]:
+    """What is warned of in `chains`: rows of ``historical_greeks`` at the close of each session."""
     pairs = outside = 0
-    worst, falls, shares = 0.0, [], {}
-    for key in keys_of_run(context, SESSIONS):
-        chain = last_chains(lake, date.fromisoformat(key))
+    worst, falls, shares, statuses = 0.0, list[str](), list[float](), Counter[str]()
+    for day, chain in chains:
         fit = parity_fit(chain)
         pairs, outside, worst = pairs + fit.pairs, outside + fit.outside, max(worst, fit.worst)
-        falls += [f"{key} {says}" for says in falling_expiries(chain)]
-        if (share := solved_share_pct(chain)) is not None:
-            shares[key] = share
-    least = min(shares.values(), default=100.0)
+        falls += [f"{day} {says}" for says in falling_expiries(chain)]
+        share = solved_share_pct(chain)
+        shares += [] if share is None else [share]
+        statuses.update(chain["iv_status"].cast(pl.String).to_list())
     beyond = 100.0 * outside / max(pairs, 1)
+    parity = f"{outside:,} of {pairs:,} pairs ({beyond:.2f} %) lie outside, the worst by ${worst:.2f}"
     yield _warning(
         "put_call_parity",
         beyond <= MOST_OUTSIDE_PARITY_PCT,
-        f"{outside:,} of {pairs:,} pairs ({beyond:.2f} %) lie outside, the worst by ${worst:.2f}",
+        parity if pairs else "no call and put with good quotes face each other",
     )
-    yield _warning("share_of_solved", least >= LEAST_SOLVED_PCT, f"at least {least:.1f} % of each session's quotes")
+    yield _warning(
+        "share_of_solved",
+        not shares or min(shares) >= LEAST_SOLVED_PCT,
+        f"at least {min(shares):.1f} % of each session's quotes" if shares else "nothing is quoted on two sides",
+        share_by_status_pct={name: 100.0 * count / statuses.total() for name, count in sorted(statuses.items())},
+    )
     more = f" and {len(falls) - _NAMED} more" if len(falls) > _NAMED else ""
     yield _warning(
         "no_calendar_arbitrage",
@@ -80,14 +94,14 @@ def chain_checks(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[
     )
 
 
-def _warning(name: str, passed: bool, says: str) -> dg.AssetCheckResult:
+def _warning(name: str, passed: bool, says: str, **numbers: dict[str, float]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key="historical_greeks",
         check_name=name,
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN,
         description=says,
-        metadata={"says": says},
+        metadata={"says": says, **numbers},
     )
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from strategy_pipeline.defs.assets.options import last_chains
 from strategy_pipeline.defs.assets.sql import column_lineage, sql_assets
 from strategy_pipeline.defs.assets.volatility import volatility_assets
 from strategy_pipeline.defs.partitions import SESSIONS
 from strategy_pipeline.defs.progress import NoProgress
+from strategy_pipeline.defs.stored_chains import last_chains
 from strategy_pipeline.lake.store import Lake
 from strategy_pipeline.lake.tables import (
     ATM_IV_DAILY,

@@ -40,6 +40,7 @@ from strategy_pipeline.defs.partitions import (
 )
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.rebuilding import digest_of, rebuilt, symbols_of
+from strategy_pipeline.defs.stored_chains import last_chains
 from strategy_pipeline.defs.table_metadata import describe_table
 from strategy_pipeline.errors import MissingDataError
 from strategy_pipeline.ingestion.mirror import RawMirror
@@ -179,17 +180,6 @@ def store_live_snapshot(lake: Lake, rows: pl.DataFrame) -> PartitionInfo:
     said = lake.metadata(HISTORICAL_GREEKS, key) or {"code_version": GREEKS_VERSION}
     symbols = ",".join(symbols_of(lake, HISTORICAL_GREEKS, day, rows["symbol"].unique()))
     return lake.write(HISTORICAL_GREEKS, key, whole, {**said, "symbols": symbols, **_counts_of(whole)})
-
-
-def last_chains(lake: Lake, day: date) -> pl.DataFrame:
-    """Each symbol's chain at the last instant of a session that has one."""
-    instants = lake.read_sessions(HISTORICAL_GREEKS, [day], columns=["symbol", "snapshot_at"])
-    last = instants.group_by("symbol").agg(pl.col("snapshot_at").max())
-    chains = last.select(pl.struct("symbol", "snapshot_at")).to_series()
-    late = lake.read_sessions(
-        HISTORICAL_GREEKS, [day], where=pl.col("snapshot_at") >= pl.lit(last["snapshot_at"].min())
-    )
-    return late.filter(pl.struct("symbol", "snapshot_at").is_in(chains.implode()))
 
 
 def _counts_of(rows: pl.DataFrame) -> dict[str, str]:

@@ -16,12 +16,12 @@ from strategy_pipeline.analytics.atm_implied_volatility import atm_iv_daily as r
 from strategy_pipeline.analytics.implied_volatility_rank import WINDOW_SESSIONS, iv_percentile_cache
 from strategy_pipeline.analytics.realised_volatility import RV_SESSIONS
 from strategy_pipeline.backtest.drawing import markdown_image
-from strategy_pipeline.defs.assets.options import last_chains
 from strategy_pipeline.defs.option_plots import volatility_history
 from strategy_pipeline.defs.partition_events import publish
 from strategy_pipeline.defs.partitions import SESSIONS, PartitionChoice, sessions_before, sessions_of
 from strategy_pipeline.defs.progress import Progress
 from strategy_pipeline.defs.rebuilding import digest_of, rebuilt
+from strategy_pipeline.defs.stored_chains import last_chains
 from strategy_pipeline.defs.table_metadata import describe_table
 from strategy_pipeline.lake.store import Lake, PartitionInfo
 from strategy_pipeline.lake.tables import ATM_IV_DAILY, CORPORATE_ACTIONS, HISTORICAL_BARS, HISTORICAL_GREEKS
