@@ -80,14 +80,8 @@ def historical_bars(
     refusals = list(dict.fromkeys(readable(sentence) for sentence in writer.refusals))
     for sentence in refusals:
         context.log.warning(sentence)
-    if refusals and not writer.described:
-        more = f" {len(refusals) - _NAMED_REFUSALS} more files were refused." if len(refusals) > _NAMED_REFUSALS else ""
-        raise DataError(" ".join(refusals[:_NAMED_REFUSALS]) + more)
     if sessions and not writer.described:
-        raise MissingDataError(
-            f"No file of {sessions[0]} to {sessions[-1]} with a watched symbol is here: materialise the flat files of "
-            "those sessions first, or name the symbols they hold."
-        )
+        raise _nothing_made(sessions, refusals)
     missing = len(sessions) - len(writer.described)
     noun = "session" if len(writer.described) == 1 else "sessions"
     context.log.info(f"historical_bars: {len(writer.described)} {noun}, {missing} without a usable file.")
@@ -97,6 +91,17 @@ def historical_bars(
         if refusals:
             last[REFUSALS] = dg.MetadataValue.json(refusals)
     return publish(context, writer.described)
+
+
+def _nothing_made(sessions: Sequence[date], refusals: Sequence[str]) -> DataError | MissingDataError:
+    """Why no session has bars: what was wrong with the files, or that there are none."""
+    if refusals:
+        more = f" {len(refusals) - _NAMED_REFUSALS} more files were refused." if len(refusals) > _NAMED_REFUSALS else ""
+        return DataError(" ".join(refusals[:_NAMED_REFUSALS]) + more)
+    return MissingDataError(
+        f"No file of {sessions[0]} to {sessions[-1]} with a watched symbol is here: materialise the flat files of "
+        "those sessions first, or name the symbols they hold."
+    )
 
 
 def readable(sentence: str) -> str:
