@@ -85,25 +85,27 @@ def spoilt(table: Table, rows: pl.DataFrame, moment: datetime, kind: str, seed: 
         for one in ("garble", "revise", "split"):
             rows = spoilt(table, rows, moment, one, seed)
         return rows
-    ahead = (pl.col(KNOWN_AT) > moment).fill_null(False)
-    known, future = rows.filter(~ahead), rows.filter(ahead)
-    schema = table.schema.columns()
-    values = [name for name in rows.columns if name not in table.key and not _places(name, rows.schema[name])]
-    numbers = [name for name in values if rows.schema[name] in _NUMBERS]
-    random = np.random.default_rng([seed, *table.name.encode()])
-    if kind == "delete":
-        return known
     if kind == "split":
         return pl.concat([rows, _announced(rows, moment)]) if table.name == CORPORATE_ACTIONS.name else rows
+    ahead = rows.select((pl.col(KNOWN_AT) > moment).fill_null(False)).to_series()
+    if not ahead.any() and kind != "revise":
+        return rows
+    known = rows.filter(~ahead)
+    if kind == "delete":
+        return known
+    kinds = dict(rows.schema)
+    values = [name for name, dtype in kinds.items() if name not in table.key and not _places(name, dtype)]
+    numbers = {name: kinds[name] for name in values if kinds[name] in _NUMBERS}
     if kind == "revise":
         if table.name in _ONE_VERSION:
             return rows
-        later = _times(known, numbers, 1.5)
-        at = pl.lit(moment + timedelta(seconds=1)).cast(rows.schema[KNOWN_AT])
-        return pl.concat([rows, later.with_columns(at.alias(KNOWN_AT))])
+        at = pl.lit(moment + timedelta(seconds=1)).cast(kinds[KNOWN_AT])
+        return pl.concat([rows, _times(known, numbers, 1.5).with_columns(at.alias(KNOWN_AT))])
+    future = rows.filter(ahead)
+    random = np.random.default_rng([seed, *table.name.encode()])
     if kind == "null":
-        empty = [name for name in values if name in schema and schema[name].nullable]
-        future = future.with_columns(pl.lit(None, dtype=rows.schema[name]).alias(name) for name in empty)
+        nullable = {name for name, column in table.schema.columns().items() if column.nullable}
+        future = future.with_columns(pl.lit(None, dtype=kinds[name]).alias(name) for name in values if name in nullable)
     elif kind == "scale":
         future = _times(future, numbers, 10.0)
     elif kind == "garble":
@@ -120,13 +122,11 @@ def _places(name: str, dtype: pl.DataType) -> bool:
     return dtype.is_temporal() or name in ("session", "timeframe", "segment", "sip_timestamp_ns")
 
 
-def _times(rows: pl.DataFrame, numbers: Sequence[str], factor: float | pl.Expr) -> pl.DataFrame:
+def _times(rows: pl.DataFrame, numbers: Mapping[str, pl.DataType], factor: float | pl.Expr) -> pl.DataFrame:
     """`rows` with every number multiplied, whole ones rounded up."""
     return rows.with_columns(
-        (pl.col(name) * factor).ceil().cast(rows.schema[name])
-        if rows.schema[name] != pl.Float64
-        else pl.col(name) * factor
-        for name in numbers
+        pl.col(name) * factor if dtype == pl.Float64 else (pl.col(name) * factor).ceil().cast(dtype)
+        for name, dtype in numbers.items()
     )
 
 
