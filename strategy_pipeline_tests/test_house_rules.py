@@ -12,6 +12,8 @@ REPOSITORY = PACKAGE.parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAY_OPEN = ("lake/", "serving/", "defs/resources.py")
+# An asset body longer than this hides a formula or a rule that belongs in a module of its own.
+MOST_ASSET_LINES = 25
 MAY_JOIN = ("lake/", "market/")
 
 # Functions and methods that read or write a file or open a connection. `open` as a method is Path.open.
@@ -110,6 +112,22 @@ def test_tables_meet_only_in_the_backward_join_of_the_lake(path):
 def test_only_the_dagster_folder_knows_dagster(path):
     if not relative(path).startswith(("defs/", "definitions.py")):
         assert not {name for name in imported_roots(path) if name.startswith("dagster")}
+
+
+def asset_bodies(path: Path) -> dict[str, int]:
+    """Lines of the body of every asset of a module."""
+    functions = (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef))
+    return {
+        one.name: one.end_lineno - one.body[0].lineno + 1
+        for one in functions
+        if any(ast.unparse(mark).startswith(("dg.asset(", "dg.multi_asset(")) for mark in one.decorator_list)
+    }
+
+
+def test_an_asset_reads_calls_and_writes_in_few_lines():
+    found = {name: lines for path in MODULES for name, lines in asset_bodies(path).items()}
+    assert len(found) > 20
+    assert {name: lines for name, lines in found.items() if lines > MOST_ASSET_LINES} == {}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
