@@ -24,7 +24,7 @@ def coverage_strip(described: Mapping[str, Mapping[str, Any]]) -> dg.MetadataVal
         box = f'x="{x}" y="{y}" width="{_CELL - 1}" height="{_HEIGHT - 2}"'
         cells.append(f'<rect {box} fill="{hue}"><title>{says}</title></rect>')
     width, height = min(len(cells), _WIDE) * _CELL, (len(cells) - 1) // _WIDE * _HEIGHT + _HEIGHT
-    svg = f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}">{"".join(cells)}</svg>'
+    svg = f'<svg viewBox="0 0 {width} {height}">{"".join(cells)}</svg>'
     return dg.MetadataValue.md(markdown_image(svg, f"coverage of {len(cells)} sessions"))
 
 
@@ -40,8 +40,5 @@ def share_bars(shares: Sequence[tuple[str, float]], title: str) -> dg.MetadataVa
         parts.append(f'<rect x="{label}" y="{y + 3}" width="{full * share / 100:.1f}" height="12" fill="#4878a8"/>')
         parts.append(f'<text x="{label + full * share / 100 + 4:.1f}" y="{y + 13}" font-size="11">{share:.1f} %</text>')
     width, height = label + full + 60, row * len(shares)
-    svg = (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="sans-serif">'
-        f"{''.join(parts)}</svg>"
-    )
+    svg = f'<svg viewBox="0 0 {width} {height}" font-family="sans-serif">{"".join(parts)}</svg>'
     return dg.MetadataValue.md(f"**{title}**\n\n{markdown_image(svg, title)}")
