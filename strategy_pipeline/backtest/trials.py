@@ -18,6 +18,7 @@ from strategy_pipeline.backtest.config import CODE_VERSION, BacktestConfig
 from strategy_pipeline.backtest.estimates import FloatArray, per_session_sharpe, skewness_and_kurtosis
 from strategy_pipeline.backtest.significance import (
     effective_trials,
+    expected_maximum,
     probability_of_overfitting,
 )
 from strategy_pipeline.detectors.declaration import Detector
@@ -119,13 +120,14 @@ def search_of(
     Picking one of several detectors is a search too: while a detector has fewer configurations than the run has
     detectors, the trials are its own and those of the other detectors under the run's configuration. Different
     detectors lose different amounts to costs, which is no luck, so the variance is then what luck alone makes of each
-    of their ratios, on average; the spread of the ratios would hide an edge behind the worst of the others.
+    of their ratios, on average; the spread of the ratios would hide an edge behind the worst of the others. More looks
+    at nearly the same returns do not undo that search: the ratio to beat never falls below the one it asks for.
     """
     days = sorted(sessions)
     inside = trials.filter((pl.col("window_end") >= days[0]) & (pl.col("window_start") <= days[-1]))
     each = newest_of_each(inside, days)
     mine = each.filter(pl.col("detector") == detector)
-    looked_at, variance = mine, _spread(mine)
+    looked_at, variance = mine, _wide_enough(mine, len(detectors))
     if mine.height < len(detectors):
         others = each.filter(
             pl.col("detector").is_in(list(detectors))
@@ -144,6 +146,15 @@ def search_of(
         sharpe_variance=variance,
         pbo=probability_of_overfitting(own.T) if len(own) else None,
     )
+
+
+def _wide_enough(own: pl.DataFrame, n_detectors: int) -> float | None:
+    """The spread of a detector's own ratios, at least what asks as much of the best of them as picking a detector."""
+    spread, luck = _spread(own), _luck(own)
+    if spread is None or luck is None or n_detectors < 2:
+        return spread
+    asked = expected_maximum(n_detectors) / expected_maximum(own.height)
+    return max(spread, luck * asked**2)
 
 
 def _spread(trials: pl.DataFrame) -> float | None:
