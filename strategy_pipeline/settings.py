@@ -31,6 +31,7 @@ SECRETS = (
     "database_url",
     "dagster_postgres_url",
 )
+ADDRESSES = ("massive_s3_endpoint", "massive_base_url")
 # What an entry of the watchlist may say.
 ENTRY_KEYS = ("symbol", "asset_class", "proxy")
 EXPECTED = {
@@ -40,10 +41,10 @@ EXPECTED = {
     "massive_aws_access_key": "the access key of the vendor's bucket",
     "massive_aws_secret_key": "the secret key of the vendor's bucket",
     "massive_s3_region": "an AWS region, such as us-east-1",
-    "massive_s3_endpoint": "a URL that starts with https:// or http://",
+    "massive_s3_endpoint": "a URL that starts with https:// or http://, without a user, a password or a question mark",
     "massive_s3_bucket": "a bucket name, such as flatfiles",
     "massive_api_key": "the vendor's REST key",
-    "massive_base_url": "a URL that starts with https:// or http://",
+    "massive_base_url": "a URL that starts with https:// or http://, without a user, a password or a question mark",
     "watchlist": "a YAML file with a list of symbols",
     "thresholds": "a YAML file with thresholds, such as config/thresholds.yaml",
     "database_url": "a URL that starts with postgresql://",
@@ -89,11 +90,14 @@ class Settings(BaseSettings):
             raise ValueError("neither a folder nor s3://")
         return str(Path(value).expanduser().resolve())
 
-    @field_validator("massive_s3_endpoint", "massive_base_url")
+    @field_validator(*ADDRESSES)
     @classmethod
     def _web_address(cls, value: str) -> str:
         if not value.startswith(("https://", "http://")):
             raise ValueError("no web address")
+        # Messages name the address, so nothing secret may stand in it.
+        if _may_hold_a_secret(value):
+            raise ValueError("more than an address")
         return value.rstrip("/")
 
     @field_validator("database_url", "dagster_postgres_url")
@@ -227,12 +231,18 @@ def _settings_of(variables: Mapping[str, str]) -> Settings:
     return FromVariables()
 
 
+def _may_hold_a_secret(address: str) -> bool:
+    """Whether a web address has a place for a user and password, or for a key."""
+    return "@" in address or "?" in address
+
+
 def _sentence(error: ValidationError) -> str:
     parts = []
     for fault in error.errors(include_url=False):
         name = str(fault["loc"][0])
         value = fault.get("input")
-        shown = "a value that is not shown" if name in SECRETS else repr(value)
+        is_secret = name in SECRETS or (name in ADDRESSES and _may_hold_a_secret(str(value)))
+        shown = "a value that is not shown" if is_secret else repr(value)
         kind = "text" if isinstance(value, str | SecretStr) else type(value).__name__
         parts.append(f"{name.upper()} is {shown} ({kind}): expected {EXPECTED[name]}")
     return "; ".join(parts) + "."

@@ -62,6 +62,16 @@ def test_a_secret_is_never_shown():
     assert "hunter2" not in repr(load_settings({"MASSIVE_API_KEY": "hunter2"}))
 
 
+@pytest.mark.parametrize("name", ["MASSIVE_BASE_URL", "MASSIVE_S3_ENDPOINT"])
+@pytest.mark.parametrize("address", ["http://{}@proxy:8080", "https://proxy/?k={}", "{}@proxy"])
+def test_an_address_with_a_place_for_a_secret_is_refused_and_not_shown(name, address):
+    # Every message about a request names the address that was asked.
+    with pytest.raises(SettingsError, match=f"{name} is a value that is not shown") as error:
+        load_settings({name: address.format("user:hunter2")})
+    assert "hunter2" not in str(error.value)
+    assert "without a user, a password or a question mark" in str(error.value)
+
+
 @pytest.mark.parametrize(("given", "missing"), [("ACCESS", "SECRET"), ("SECRET", "ACCESS")])
 def test_one_of_two_keys_is_an_error_that_names_the_other(given, missing):
     with pytest.raises(SettingsError, match=f"MASSIVE_AWS_{missing}_KEY is not set"):
