@@ -41,3 +41,10 @@ def test_quotes_are_used_where_the_mirror_has_them_and_the_rows_are_minutes(
     rows = lake.read_sessions(FEATURES, [DAY], timeframe=timeframe, where=pl.col("symbol") == "IBM")
     assert rows.height > 0
     assert (rows["spread_pct"].null_count() == 0) == quoted
+
+
+@pytest.mark.parametrize(
+    ("first", "before"), [("1998-01-02", "1998-01-02"), ("1998-01-05", "1998-01-02"), ("2024-11-29", "2024-11-27")]
+)
+def test_a_window_goes_by_the_session_before_it_where_the_calendar_has_one(first, before):
+    assert Window(first, "2024-12-02", (), ("1h",)).with_the_session_before == (before, "2024-12-02")

@@ -56,7 +56,7 @@ class Window:
     def with_the_session_before(self) -> tuple[str, str]:
         """The window and the session before it, whose regime and volatility its first session goes by."""
         first, last = self.days
-        return session_range(max(calendar.previous_session(first), calendar.first_session()), last)
+        return session_range(calendar.previous_session(first) if first > calendar.first_session() else first, last)
 
 
 def prepare(settings: Settings, definitions: Definitions, instance: Instance, window: Window) -> None:
