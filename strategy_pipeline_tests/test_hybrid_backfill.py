@@ -15,7 +15,7 @@ from strategy_pipeline.commands.backfill import hybrid
 from strategy_pipeline.defs.progress import NoProgress
 from strategy_pipeline.errors import SettingsError, SourceError
 from strategy_pipeline.lake.store import Lake
-from strategy_pipeline.lake.tables import HISTORICAL_BARS
+from strategy_pipeline.lake.tables import HISTORICAL_BARS, QUARANTINE
 from strategy_pipeline.settings import load_settings
 from strategy_pipeline_tests.defs.small_market import StandingClock
 from strategy_pipeline_tests.ingestion.rest_peer import KEY, Fault, RestPeer, serving
@@ -119,6 +119,16 @@ def test_the_days_of_the_regimes_symbols_come_over_rest_and_their_minutes_are_no
     assert path.format("minute") not in asked
     lake = Lake(load_settings(machine.variables).lake_location)
     assert lake.metadata(HISTORICAL_BARS, {"session": TUESDAY})["symbols"] == "IBM"
+
+
+def test_an_answer_of_which_no_bar_can_be_used_is_no_answer_without_bars(machine):
+    [pages] = machine.peer.answers["/v2/aggs/ticker/IBM/range/1/minute/2013-10-08/2013-10-08"]
+    for bar in pages["results"]:
+        bar["c"] = -1.0
+    with pytest.raises(SourceError, match="bars of IBM from 2013-10-08 to 2013-10-08 can be used, see the quarantine"):
+        machine.run("IBM")
+    lake = Lake(load_settings(machine.variables).lake_location)
+    assert lake.read_sessions(QUARANTINE, [TUESDAY]).height == len(pages["results"])
 
 
 def test_other_symbols_of_a_provisional_session_stay(machine):

@@ -85,7 +85,14 @@ def _fetch(api: VendorApi, instrument: Instrument, days: Collection[date], daily
     bars = bars_from(days, minutes, HISTORICAL_BARS.empty(), parsed[0].bars)
     lacking = pl.col("session").is_in(pl.Series(sorted(days), dtype=pl.Date).implode())
     refused = pl.concat([one.quarantine for one in parsed]).filter(lacking)
-    failed = None if bars.height else f"The vendor has no bars of {instrument.symbol} from {first} to {last}."
+    failed = None
+    if bars.is_empty():
+        failed = (
+            f"None of the {refused.height:,} bars of {instrument.symbol} from {first} to {last} can be used, see the "
+            "quarantine."
+            if refused.height
+            else f"The vendor has no bars of {instrument.symbol} from {first} to {last}."
+        )
     return RecentBars(instrument.symbol, bars, refused, failed)
 
 

@@ -55,6 +55,7 @@ def provisional_bars(
     daily_only = {one.symbol for one in kept}
     with progress.track("provisional_bars", len(wanted)) as advance:
         found = fetch_recent(vendor_api, wanted, advance, daily_only=daily_only)
+    _keep_refused(lake, found)
     failures = [one.failure for one in found if one.failure is not None]
     if failures and len(failures) == len(found):
         raise SourceError(" ".join(dict.fromkeys(failures[:3])))
@@ -64,6 +65,15 @@ def provisional_bars(
     return publish(context, {info.key["session"]: _described(info) for info in written})
 
 
+def _keep_refused(lake: Lake, found: list[RecentBars]) -> None:
+    """Stores what was refused of each answer, in place of what was refused of it before."""
+    refused = pl.concat([QUARANTINE.empty(), *(one.quarantine for one in found)])
+    for (day,), rows in refused.partition_by("session", as_dict=True).items():
+        held = lake.read_sessions(QUARANTINE, [day], where=pl.col("dataset") == DATASET)
+        kept = held.filter(~pl.col("source_key").is_in(rows["source_key"].unique().implode()))
+        replace_refused(lake, {day: pl.concat([kept, rows])}, [DATASET])
+
+
 def _store(lake: Lake, found: list[RecentBars], daily_only: Collection[str]) -> list[PartitionInfo]:
     """Puts bars into the partitions of their sessions, each beside what stands there from files or of other symbols.
 
@@ -71,17 +81,13 @@ def _store(lake: Lake, found: list[RecentBars], daily_only: Collection[str]) -> 
     """
     if not found:
         return []
-    bars, refused = pl.concat([one.bars for one in found]), pl.concat([one.quarantine for one in found])
+    bars = pl.concat([one.bars for one in found])
     parts = []
     for day in bars["session"].unique().sort():
         fresh = bars.filter(pl.col("session") == day)
         held = lake.read_sessions(HISTORICAL_BARS, [day])
         others = held.filter(IS_LIVE & ~pl.col("symbol").is_in(fresh["symbol"].unique().implode()))
         whole = beside_files(held.filter(~IS_LIVE), pl.concat([others, fresh]))
-        rows = refused.filter(pl.col("session") == day)
-        kept = lake.read_sessions(QUARANTINE, [day], where=pl.col("dataset") == DATASET)
-        kept = kept.filter(~pl.col("source_key").is_in(rows["source_key"].unique().implode()))
-        replace_refused(lake, {day: pl.concat([kept, rows])}, [DATASET])
         said = lake.metadata(HISTORICAL_BARS, {"session": day}) or {}
         whole_symbols = set(fresh["symbol"].unique()) - set(daily_only)
         symbols = sorted({*filter(None, said.get("symbols", "").split(",")), *whole_symbols})
