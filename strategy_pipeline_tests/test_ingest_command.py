@@ -242,7 +242,8 @@ def test_a_chain_of_oddities_is_rows_with_a_status_and_quarantine_with_a_reason(
     odd = [one for one, _ in ODD.values()]
     strike_of_zero = entry("O:XYZ160115C00000000")
     peer.answers[XYZ] = [page(*odd, entry(CALL)), page(entry(CALL), *REFUSED.values(), strike_of_zero)]
-    world.ingest("XYZ")
+    lines = world.ingest("XYZ")
+    assert lines[-1] == f"{len(REFUSED) + 2} entries stand in quarantine (table quarantine in the lake)."
     rows = world.by_ticker()
     assert {name: rows[one["details"]["ticker"]]["iv_status"] for name, (one, _) in ODD.items()} == {
         name: status for name, (_, status) in ODD.items()

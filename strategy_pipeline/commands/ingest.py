@@ -170,6 +170,9 @@ def _lines(instant: datetime, said: Mapping[str, Any], place: str) -> Iterator[s
     yield f"{_clock_time(instant)}: {shown} are in {place}."
     for row in said[live_chains.EXPOSURE].value:
         yield _exposure_line(row)
+    if refused := said[live_chains.REFUSED].value:
+        verb = "entry stands" if refused == 1 else "entries stand"
+        yield f"{refused:,} {verb} in quarantine (table quarantine in the lake)."
     for sentence in failures.values():
         yield f"Left out: {sentence}"
 

@@ -39,7 +39,7 @@ from strategy_pipeline.settings import Watchlist
 CODE_VERSION = "chain-snapshot-1"
 REFUSING_DATASETS = (DATASET, CONTRACTS_DATASET, BARS_DATASET)
 # Metadata that the command line reads back.
-FAILURES, NOTES, EXPOSURE, CONTRACTS = "failures", "notes", "gamma_exposure", "contracts"
+FAILURES, REFUSED, EXPOSURE, CONTRACTS = "failures", "quarantined", "gamma_exposure", "contracts"
 _NAMED_FAILURES = 3
 _HEADLINE = (
     "symbol", "status", "gex_usd_per_1pct", "call_gex_usd_per_1pct", "put_gex_usd_per_1pct", "oi_coverage_pct",
@@ -104,7 +104,9 @@ def chain_snapshot(
         context.log.warning(sentence)
     for event in writer.events:
         context.log_event(event)
-    return dg.MaterializeResult(metadata={**writer.described(), FAILURES: dg.MetadataValue.json(failures)})
+    refused = sum(one.quarantine.height for one in looks)
+    said = {**writer.described(), REFUSED: refused, FAILURES: dg.MetadataValue.json(failures)}
+    return dg.MaterializeResult(metadata=said)
 
 
 def _none_came(sentences: Sequence[str]) -> str:
