@@ -145,6 +145,16 @@ class Settings(BaseSettings):
         return f"s3://{self.massive_s3_bucket}" if self.has_vendor_keys else str(self.vendor_folder)
 
     @property
+    def are_files_synthetic(self) -> bool:
+        """Whether the vendor's files are those of the demo's market."""
+        return self.flat_files_location == str(self.vendor_folder)
+
+    @property
+    def source_of_files(self) -> str:
+        """What rows from files name as their source."""
+        return "synthetic" if self.are_files_synthetic else "flat_file"
+
+    @property
     def raw_folder(self) -> Path:
         """Where the vendor's files are kept as published."""
         return self.strategy_home / "raw"

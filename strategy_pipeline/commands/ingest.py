@@ -137,7 +137,7 @@ class _Looks:
         lake = Lake(self.settings.lake_location)
         absent = [] if lake.metadata(CORPORATE_ACTIONS, {}) is not None else ["corporate_actions"]
         absent += ["rate_curve"] if _rates_are_old(lake.read(RATE_CURVE, [{}]), instant) else []
-        if absent and self.settings.flat_files_location == str(self.settings.vendor_folder):
+        if absent and self.settings.are_files_synthetic:
             # A machine that lives on REST alone has no mirror, which is then an empty one.
             ensure_writable_folder(self.settings.vendor_folder)
         for name in absent:

@@ -117,7 +117,7 @@ class _Writer:
         self.lake = lake
         self.instruments = with_proxies(watchlist.instruments)
         self.context = context_only(watchlist.context, self.instruments)
-        self.source = "synthetic" if settings.flat_files_location == str(settings.vendor_folder) else "flat_file"
+        self.source = settings.source_of_files
         self.described: dict[str, dict[str, Any]] = {}
         self.refusals: list[str] = []
 

@@ -145,7 +145,7 @@ def options_flow_history(
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
     sessions = sorted(sessions_of(config.keys(context)))
-    source = "synthetic" if settings.flat_files_location == str(settings.vendor_folder) else "flat_file"
+    source = settings.source_of_files
     tapes = _Tapes(lake, raw_files, watchlist.extended(config.symbols).symbols, source)
     found: dict[str, PartitionInfo] = {}
     with progress.track("options_flow_history", len(sessions)) as advance:

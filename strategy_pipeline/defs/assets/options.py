@@ -89,7 +89,7 @@ def historical_greeks(
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
     sessions = sessions_of(config.keys(context))
-    source = "synthetic" if settings.flat_files_location == str(settings.vendor_folder) else "flat_file"
+    source = settings.source_of_files
     chains = _Chains(lake, raw_files, watchlist.extended(config.symbols).symbols, source)
     pedigrees = chains.pedigrees(sessions)
     with progress.track("historical_greeks", len(pedigrees)) as advance:
