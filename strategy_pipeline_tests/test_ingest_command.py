@@ -373,6 +373,24 @@ def test_it_looks_at_every_instant_until_the_close(world, peer):
     assert waits == [14 * 60.0, 15 * 60.0]
 
 
+def test_instants_that_pass_while_a_look_is_under_way_are_named_and_left_out(world, peer):
+    start = CLOSE - 3 * QUARTER
+    clock = StandingClock(start)
+
+    def takes_long(_page: dict[str, Any]) -> None:
+        if clock.moment == start:
+            clock.moment = CLOSE
+
+    peer.edit = takes_long
+    peer.answers[XYZ] = [page(entry(CALL, start))]
+    lines = world.ingest("XYZ", once=False, clock=clock)
+    assert world.greeks()["snapshot_at"].to_list() == [start, CLOSE]
+    said = (
+        "The look took so long that there is none from 2015-12-24 12:30 New York to before 2015-12-24 13:00 New York."
+    )
+    assert said in lines
+
+
 def test_a_failed_look_does_not_end_the_others_and_is_told_at_the_end(world, peer):
     clock = StandingClock(CLOSE - QUARTER)
 

@@ -97,7 +97,8 @@ def _until_the_close(looks: "_Looks", clock: Clock, wait: Callable[[float], None
         following = calendar.next_snapshot_instant(instant)
         current = calendar.snapshot_instant_at(clock.now())
         if current is not None and current > following:
-            yield f"The look took so long that {_clock_time(following)} is left out."
+            span = f"from {_clock_time(following)} to before {_clock_time(current)}"
+            yield f"The look took so long that there is none {span}."
             following = current
         instant = following
     if failure is not None:
