@@ -19,8 +19,9 @@ Ints = npt.NDArray[np.int64]
 
 NBBO, PRINT, MODEL = (MARK_SOURCES.index(name) for name in ("nbbo", "print", "model"))
 NO_MARK = -1
-# A quote stands until the next one, but nobody trusts one for longer than a chain does (pricing.chain.ChainRules).
-MAX_QUOTE_AGE_US = 900_000_000
+# A file that samples quotes once a minute still holds the one in force; an older one may be far from the market, and a
+# fill at it would be a gift.
+MAX_QUOTE_AGE_US = 60_000_000
 # backtesting.md section 6.
 MAX_PRINT_AGE_US = 60_000_000
 # The spread assumed around a mark of a contract whose spread was never quoted: 10 % of the mark, and a nickel at least.
@@ -116,7 +117,7 @@ class OptionMarks:
     def at(self, contract: Ints, at_us: Ints, underlying: Floats) -> Marks:
         """Mark of each contract at each time (UTC microseconds), with the underlying ($) of that time for the model.
 
-        The first that exists: a quote not older than 15 minutes, a print not older than 60 seconds, the newest
+        The first that exists: a quote not older than 60 seconds, a print not older than 60 seconds, the newest
         volatility carried at its strike. Quotes and prints count from the moment they were known.
         """
         count = len(contract)

@@ -181,7 +181,9 @@ def quote(when: datetime, bid: float, ask: float, ticker: str = "O:SPY241125C001
 
 
 def quotes_of(*rows: dict[str, object]) -> Callable[[Sequence[str]], Tape]:
-    return lambda _: Tape(tape(*rows))
+    """A tape with these quotes, and 0.55/0.65 a second after every minute of an hour and a half."""
+    every = [quote(utc(DAY, "10:00:01") + timedelta(minutes=n), 0.55, 0.65) for n in range(90)]
+    return lambda _: Tape(tape(*every, *rows))
 
 
 def tape(*rows: dict[str, object]) -> pl.DataFrame:
@@ -278,10 +280,11 @@ class TestMarks:
         assert self.marks("10:10:30", prints=trade).source[0] == PRINT
         assert self.marks("10:10:31", prints=trade).source[0] == MODEL
 
-    def test_a_quote_of_a_quarter_of_an_hour_ago_is_too_old_and_lends_its_spread(self) -> None:
-        old = self.marks("10:24:01", quote(utc(DAY, "10:09"), 0.55, 0.65))
+    def test_a_quote_of_more_than_a_minute_ago_is_too_old_and_lends_its_spread(self) -> None:
+        assert self.marks("10:10", quote(utc(DAY, "10:09"), 0.55, 0.65)).source[0] == NBBO
+        old = self.marks("10:10:01", quote(utc(DAY, "10:09"), 0.55, 0.65))
         assert (old.source[0], old.spread[0]) == (MODEL, pytest.approx(0.10))
-        assert old.mid[0] == pytest.approx(exact(100.0, utc(DAY, "10:24:01")), abs=1e-9)
+        assert old.mid[0] == pytest.approx(exact(100.0, utc(DAY, "10:10:01")), abs=1e-9)
 
     def test_a_run_that_bought_nothing_has_no_marks(self) -> None:
         market = OptionMarket(chain(utc(DAY, "10:00"), NEAR))
@@ -293,7 +296,7 @@ class TestMarks:
         before = self.marks("09:59", quote(utc(DAY, "10:09"), 0.55, 0.65))
         assert before.source[0] == NO_MARK
         assert np.isnan(before.mid[0])
-        first = self.marks("10:08", quote(utc(DAY, "10:05"), 0.5, 0.6), quote(utc(DAY, "10:09"), 9.0, 9.1))
+        first = self.marks("10:08", quote(utc(DAY, "10:07:30"), 0.5, 0.6), quote(utc(DAY, "10:09"), 9.0, 9.1))
         assert first.mid[0] == pytest.approx(0.55)
 
 
