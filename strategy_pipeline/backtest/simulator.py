@@ -196,7 +196,11 @@ def _find_entries(bars: Bars, signals: Signals, patience: int, entry: np.ndarray
         low, high = bars.first[s], bars.first[s + 1]
         wanted, trading = signals.bar_end[i], signals.trading_bar_end[i]
         j = _first_at_or_after(bars.start, low, high, wanted)
-        if j == high or not bars.coarse[j]:
+        # A day trade goes by the bars of its own session, whatever follows; one without any is strict.
+        of_session = j
+        if flat and (j == high or bars.session[j] != signals.session[i]):
+            of_session = j - 1 if j > low and bars.session[j - 1] == signals.session[i] else high
+        if of_session == high or not bars.coarse[of_session]:
             wanted, trading = signals.order[i], signals.trading_order[i]
             j = _first_at_or_after(bars.start, j, high, wanted)
         if flat:

@@ -73,7 +73,12 @@ class Book:
         order = signal["available_at"] + timedelta(seconds=config.latency_s)
         wanted = signal["bar_end"]
         index = next((n for n, row in enumerate(self.rows) if row["bar_start"] >= wanted), None)
-        if index is None or self.rows[index]["timeframe"] == "1m":
+        following = None if index is None else self.rows[index]
+        if style != "swing":
+            of_session = [row for row in self.rows if row["session"] == signal["session"]]
+            later = [row for row in of_session if row["bar_start"] >= wanted]
+            following = later[0] if later else of_session[-1] if of_session else None
+        if following is None or following["timeframe"] == "1m":
             wanted = order
             index = next((n for n, row in enumerate(self.rows) if row["bar_start"] >= wanted), None)
         hours = session(signal["session"])

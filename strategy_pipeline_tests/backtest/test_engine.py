@@ -432,3 +432,10 @@ def test_a_cache_folder_that_cannot_be_written_does_not_stop_a_run(tmp_path: Pat
         env={**os.environ, "NUMBA_CACHE_DIR": str(blocker / "below")},
     )  # fmt: skip
     assert done.stdout.strip() == "2"
+
+
+def test_why_a_day_trade_found_no_bar_does_not_depend_on_whether_the_next_session_is_there_yet() -> None:
+    # The quarter hour after 15:45 has no bar; the session executes on quarter hours, so the signal counts from 15:45.
+    today, detection = bars([FLAT] * 3, start="15:00"), signal("15:45")
+    with_tomorrow = pl.concat([today, bars([FLAT] * 3, start="09:30", day=NEXT_DAY)])
+    assert dispositions(detection, today) == dispositions(detection, with_tomorrow) == ["halted"]
