@@ -14,7 +14,7 @@ from strategy_pipeline.lake.tables import PATH_POLICIES, STYLES
 from strategy_pipeline.market.timeframes import MINUTES
 
 # Raised whenever the same inputs would give different trades; part of every run_id.
-CODE_VERSION = "backtest-1"
+CODE_VERSION = "backtest-2"
 # A day trade has to be flat at the close, so only signals of bars this short can be one.
 LONGEST_DAY_TIMEFRAME_MINUTES = 15
 
