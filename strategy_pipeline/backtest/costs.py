@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from strategy_pipeline.backtest.config import BacktestConfig
 from strategy_pipeline.errors import MissingDataError
@@ -110,9 +111,10 @@ def charge(
     )
 
 
-def option_commission_usd(contracts: int) -> float:
-    """Commission and fees of one option order, $."""
-    return max(OPTION_COMMISSION_USD * contracts, OPTION_COMMISSION_MINIMUM_USD) if contracts else 0.0
+def option_commission_usd(contracts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Commission and fees of option orders, $; an order of no contract costs nothing."""
+    count = np.asarray(contracts, dtype=np.float64)
+    return np.where(count > 0.0, np.maximum(OPTION_COMMISSION_USD * count, OPTION_COMMISSION_MINIMUM_USD), 0.0)
 
 
 def linear_cost(config: BacktestConfig) -> tuple[float, float] | None:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import polars as pl
 
 from strategy_pipeline.backtest.config import DTE_BUCKETS, BacktestConfig, DteBucket
-from strategy_pipeline.backtest.costs import OPTION_COMMISSION_MINIMUM_USD, OPTION_COMMISSION_USD
+from strategy_pipeline.backtest.costs import option_commission_usd
 from strategy_pipeline.backtest.execution import MINUTE_US, ExecutionBars
-from strategy_pipeline.backtest.option_marks import MODEL, NO_MARK, Marks, OptionMarket, OptionMarks
+from strategy_pipeline.backtest.option_marks import NO_MARK, Marks, OptionMarket, OptionMarks
 from strategy_pipeline.lake.asof import as_of
 from strategy_pipeline.lake.tables import DISPOSITIONS, EXIT_REASONS
 from strategy_pipeline.market.timeframes import MINUTES
@@ -263,14 +263,8 @@ def ladder_rung(
     """
     bought = entry.mid + rung * entry.spread
     sold = np.maximum(exit.mid - rung * exit.spread, 0.0)
-    side = np.maximum(OPTION_COMMISSION_USD * contracts, OPTION_COMMISSION_MINIMUM_USD)
-    pnl = (sold - bought) * contracts * multiplier - 2.0 * side
+    pnl = (sold - bought) * contracts * multiplier - 2.0 * option_commission_usd(contracts)
     return bought, sold, pnl, 100.0 * pnl / (bought * contracts * multiplier)
-
-
-def is_model(marks: Marks) -> npt.NDArray[np.bool_]:
-    """Which marks come from the model."""
-    return marks.source == MODEL
 
 
 def source_words(marks: Marks, words: tuple[str, ...]) -> list[str | None]:

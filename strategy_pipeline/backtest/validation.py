@@ -23,9 +23,9 @@ CROSS_VALIDATION_FROM_SESSIONS = 60
 TRAIN_MONTHS, TEST_MONTHS, STEP_MONTHS = 12, 3, 3
 EMBARGO_SESSIONS = 5
 FOLDS = 5
-EMBARGO_SHARE = 0.01
+# One part in so many of the span is embargoed, and held out at most; whole numbers keep the count of sessions exact.
+SPANS_OF_EMBARGO, SPANS_OF_HOLDOUT = 100, 5
 HOLDOUT_MONTHS = 6
-HOLDOUT_SHARE = 0.20
 # Fewest training trades of a set that may be chosen, in spans from six months on and in shorter ones.
 MINIMUM_TRAINING_TRADES, MINIMUM_TRAINING_TRADES_SHORT = 100, 30
 SHORT_SPAN_MONTHS = 6
@@ -100,7 +100,7 @@ def consecutive_groups(sessions: Sequence[date], groups: int) -> list[tuple[date
 
 def embargo_of(span: int, longest_hold: int) -> int:
     """Time after a test span on which nothing is trained: 1 % of the whole span, at least the longest hold."""
-    return max(-(-span // 100), longest_hold)
+    return max(-(-span // SPANS_OF_EMBARGO), longest_hold)
 
 
 def trainable(label_start: Ints, label_end: Ints, tests: Sequence[tuple[int, int]], embargo: int) -> Bools:
@@ -141,7 +141,7 @@ def combinatorial_paths(groups: int, tested: int) -> Ints:
 def holdout_sessions(sessions: Sequence[date]) -> tuple[date, ...]:
     """The sessions to lock away: the last six months where that is less than a fifth of all, else the last fifth."""
     days = sorted(set(sessions))
-    fifth = days[len(days) - len(days) // 5 :] if len(days) >= 5 else []
+    fifth = days[len(days) - len(days) // SPANS_OF_HOLDOUT :] if len(days) >= SPANS_OF_HOLDOUT else []
     since = months_later(days[-1], -HOLDOUT_MONTHS) if days else None
     half_year = [day for day in days if since is not None and day > since]
     return tuple(half_year if len(half_year) <= len(fifth) else fifth)

@@ -82,16 +82,13 @@ class ContextInputs:
         return Piece(self, days)
 
     def firings(self, days: Sequence[date]) -> pl.DataFrame:
-        """The firings of the catalogue on the stored feature rows of `days`, and whether they trade momentum."""
+        """The firings of the catalogue on the stored feature rows of `days`."""
         parts = []
         for name in self.timeframes:
             rows = self.lake.read_sessions(FEATURES, days, timeframe=name)
             firing = [one for one in CATALOGUE if self.timeframe or one.timeframe == name]
             parts.append(signals(firing, rows, carried=()))
-        momentum = {detector.name: detector.momentum for detector in CATALOGUE}
-        return pl.concat(parts).with_columns(
-            momentum=pl.col("detector").replace_strict(momentum, return_dtype=pl.Boolean)
-        )
+        return pl.concat(parts)
 
     def rows(self, table: Table, days: Sequence[date], symbols: Sequence[str]) -> pl.DataFrame:
         """Stored rows of `days`, of `symbols` where the table has any."""
